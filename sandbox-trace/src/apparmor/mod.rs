@@ -1,0 +1,1 @@
+//! AppArmor as a format: escaping, the compiler, the compiled policy.

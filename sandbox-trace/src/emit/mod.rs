@@ -1,0 +1,4 @@
+//! Prints policy as files. Pure and deterministic: the same policy is the same bytes.
+
+pub mod apparmor;
+pub mod seccomp;

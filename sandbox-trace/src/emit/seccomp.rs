@@ -1,0 +1,1 @@
+//! Policy → OCI/Docker seccomp JSON.

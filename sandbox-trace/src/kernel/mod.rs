@@ -1,0 +1,1 @@
+//! What needs the running kernel: BTF offsets, loading programs, cgroups.

@@ -1,0 +1,7 @@
+//! The `sandbox-trace` binary: parses the command line and hands over to the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbox_trace::cli::main()
+}

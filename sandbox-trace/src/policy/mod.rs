@@ -1,0 +1,5 @@
+//! From requirements to policy: what is dangerous, what the runtimes need, how paths generalise. Pure.
+
+pub mod danger;
+pub mod paths;
+pub mod syscalls;

@@ -1,0 +1,1 @@
+//! Requirements for paths, sockets and capabilities → the rules that an AppArmor profile prints.

@@ -1,0 +1,1 @@
+//! Requirements for system calls → the rules that a seccomp profile prints.

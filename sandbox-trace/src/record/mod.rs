@@ -1,0 +1,1 @@
+//! `record`: facts from the kernel to a recording.

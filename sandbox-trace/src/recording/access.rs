@@ -1,0 +1,136 @@
+//! The letters of a file access.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// A set of file permissions, in AppArmor's vocabulary but finer where AppArmor's rules lump together.
+///
+/// | letter | meaning | AppArmor rule letter |
+/// |---|---|---|
+/// | `r` | read a file, list a directory | `r` |
+/// | `w` | write | `w` |
+/// | `a` | write at the end only (`O_APPEND`) | `a` |
+/// | `c` | create a name | `w` |
+/// | `d` | delete a name | `w` |
+/// | `s` | change mode, owner or length | `w` |
+/// | `x` | execute | `ix`, `px`, … |
+/// | `m` | map executable | `m` |
+/// | `k` | lock | `k` |
+/// | `l` | make a hard link here | `l` |
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Access(u16);
+
+const LETTERS: &[(char, Access)] = &[
+    ('r', Access::READ),
+    ('w', Access::WRITE),
+    ('a', Access::APPEND),
+    ('c', Access::CREATE),
+    ('d', Access::DELETE),
+    ('s', Access::SETATTR),
+    ('x', Access::EXEC),
+    ('m', Access::MAP_EXEC),
+    ('k', Access::LOCK),
+    ('l', Access::LINK),
+];
+
+impl Access {
+    /// `r`
+    pub const READ: Self = Self(1);
+    /// `w`
+    pub const WRITE: Self = Self(1 << 1);
+    /// `a`
+    pub const APPEND: Self = Self(1 << 2);
+    /// `c`
+    pub const CREATE: Self = Self(1 << 3);
+    /// `d`
+    pub const DELETE: Self = Self(1 << 4);
+    /// `s`
+    pub const SETATTR: Self = Self(1 << 5);
+    /// `x`
+    pub const EXEC: Self = Self(1 << 6);
+    /// `m`
+    pub const MAP_EXEC: Self = Self(1 << 7);
+    /// `k`
+    pub const LOCK: Self = Self(1 << 8);
+    /// `l`
+    pub const LINK: Self = Self(1 << 9);
+
+    /// No access.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is in this set.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is in this set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The single permissions of this set, in the order of the letters.
+    pub fn iter(self) -> impl Iterator<Item = Self> {
+        LETTERS.iter().map(|(_, bit)| *bit).filter(move |bit| self.contains(*bit))
+    }
+}
+
+impl std::ops::BitOr for Access {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl std::ops::BitOrAssign for Access {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LETTERS
+            .iter()
+            .filter(|(_, bit)| self.contains(*bit))
+            .try_for_each(|(letter, _)| write!(f, "{letter}"))
+    }
+}
+
+impl std::str::FromStr for Access {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.chars().try_fold(Self::none(), |set, c| {
+            LETTERS
+                .iter()
+                .find(|(letter, _)| *letter == c)
+                .map(|(_, bit)| set.union(*bit))
+                .ok_or_else(|| format!("'{c}' is not an access letter (one of rwacdsxmkl)"))
+        })
+    }
+}
+
+impl Serialize for Access {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Access {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,294 @@
+//! The recording: what a training run did, as a versioned file. This module owns the file format and knows
+//! nothing of how facts are collected or what is made of them.
+//!
+//! The order of every list is fixed (see [`Recording::normalize`]), so equal facts are equal bytes.
+
+mod access;
+mod bytes;
+mod file;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    access::Access,
+    bytes::BytePath,
+    file::{from_json, load, save, to_json},
+};
+
+/// The schema of the files that this version writes. A reader refuses a higher version.
+pub const SCHEMA: &str = "sandbox-trace/recording/v1";
+
+/// An index into [`Recording::executables`].
+pub type ExecutableIndex = u32;
+
+/// One training run. All times are milliseconds since the recording started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Always [`SCHEMA`] for what this version writes.
+    pub schema: String,
+    /// The program and version that wrote the file.
+    pub tool: String,
+    /// True when nothing was lost: every counter in `losses` is 0.
+    pub complete: bool,
+    /// What could not be held, by buffer or map; 0 entries are kept so that a reader sees what was counted.
+    pub losses: BTreeMap<String, u64>,
+    /// What the reader should know about the limits of this recording, in sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// When the recording started, RFC 3339 in UTC.
+    pub started: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// The machine that it was made on.
+    pub host: Host,
+    /// What was recorded.
+    pub target: Target,
+    /// Every executable that caused a fact; facts refer to them by index.
+    pub executables: Vec<Executable>,
+    /// System calls that entered the kernel, by architecture and number.
+    pub syscalls: Vec<Syscall>,
+    /// File accesses that the kernel granted, by path (and link target).
+    pub files: Vec<FileAccess>,
+    /// Sockets made, bound, connected.
+    pub network: Vec<NetworkUse>,
+    /// Capabilities that were asked for, granted or not.
+    pub capabilities: Vec<CapabilityUse>,
+    /// User and group ids that the target ran with.
+    pub credentials: Vec<Credential>,
+    /// Peaks of what the target consumed.
+    pub resources: Resources,
+    /// Attempts that failed, kept apart: they are not needs, but some fail only after the policy was asked.
+    #[serde(default)]
+    pub failed: Failed,
+}
+
+/// The machine that a recording was made on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel: String,
+    /// The machine's own architecture, for example `x86_64`.
+    pub arch: String,
+    /// `unified` or `hybrid`.
+    pub cgroup: String,
+    /// The hook set that was used: `syscalls` or `lsm`.
+    pub hooks: String,
+    /// What the hooks could see: `syscalls`, `files`, `network`, `capabilities`. A kind that is absent here
+    /// was not observed, which is not the same as "did not happen".
+    pub observed: Vec<String>,
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `command`, `cgroup`.
+    pub kind: String,
+    /// The cgroup, as a path below the cgroup v2 root.
+    pub cgroup: BytePath,
+    /// The command line, for `command`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<BytePath>,
+    /// How the command ended: its exit code, or 128 + signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Where facts start to count: `container` (the runtime's set-up is left out) or `none`.
+    pub boundary: String,
+    /// Why the recording ended: `target-ended`, `duration`, `signal`.
+    pub ended: String,
+}
+
+/// An executable that caused facts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Executable {
+    /// Its path in the target's mount namespace; empty when the kernel could not name it.
+    pub path: BytePath,
+    /// True if it was started with `execve` during the recording.
+    pub executed: bool,
+}
+
+/// A system call number on one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syscall {
+    /// `x86_64`, `i386` or `x32`.
+    pub arch: String,
+    /// The number on that architecture. For x32 without the x32 bit.
+    pub nr: u32,
+    /// The name, or `syscall_NR` when this version knows none.
+    pub name: String,
+    /// How often it returned; a call still blocked at the end counts once.
+    pub count: u64,
+    /// The distinct argument tuples, for calls with an argument policy; empty for all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<ArgTuple>,
+    /// The errors that it returned, by name (`ENOENT`). Empty if it only succeeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// Whether it ever succeeded.
+    pub succeeded: bool,
+    /// When it was first seen.
+    pub first_ms: u64,
+    /// Who made it.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// One distinct tuple of the arguments that a policy looks at; registers as the kernel saw them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ArgTuple {
+    /// Position (0–5) → value. Positions that are not listed were not recorded.
+    pub values: BTreeMap<u8, u64>,
+    /// Who made it.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// Accesses to one path. AppArmor's view: absolute in the target's mount namespace, symlinks resolved,
+/// a trailing `/` when the object is a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAccess {
+    /// The path.
+    pub path: BytePath,
+    /// What was done with it, as letters.
+    pub access: Access,
+    /// The existing name, when `access` has `l`: the other half of the link pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_target: Option<BytePath>,
+    /// True if every access was made by the file's owner, false if one was not, absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<bool>,
+    /// The operations, by name: `open`, `exec`, `mmap`, `mkdir`, `unlink`, `rename`, …
+    pub operations: Vec<String>,
+    /// The error, for an attempt that failed; absent for granted accesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was first seen.
+    pub first_ms: u64,
+    /// Who made it.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// A use of a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUse {
+    /// `socket`, `socketpair`, `bind`, `connect`, `sendto`.
+    pub operation: String,
+    /// The address family's name as AppArmor writes it (`inet`, `unix`, `netlink`), or `family_N`.
+    pub family: String,
+    /// The address family's number (`AF_*`).
+    pub family_nr: u16,
+    /// `stream`, `dgram`, `raw`, `rdm`, `seqpacket`, `dccp`, `packet`, or `type_N`.
+    pub socket_type: String,
+    /// The socket type's number, without `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+    pub type_nr: u16,
+    /// The protocol's number.
+    pub protocol: u32,
+    /// `127.0.0.1:80`, `[::1]:80`, `unix:/run/x.sock`, `unix:@abstract`; absent for `socket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<BytePath>,
+    /// The error, for an attempt that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was first seen.
+    pub first_ms: u64,
+    /// Who did it.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// A capability that the kernel asked for on the target's behalf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityUse {
+    /// The name in lower case without `CAP_`, as AppArmor writes it.
+    pub name: String,
+    /// The number.
+    pub nr: u32,
+    /// Whether the target had it.
+    pub granted: bool,
+    /// True if every question came from a place where the kernel only probes (the memory accounting's
+    /// question for `sys_admin`): the call goes on without it, so it is not a need.
+    pub probe: bool,
+    /// The system calls in flight when it was asked for.
+    pub syscalls: Vec<String>,
+    /// When it was first seen.
+    pub first_ms: u64,
+    /// Who asked.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// A user and group id that the target ran with, as the target's user namespace does not change them: the
+/// initial namespace's numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Credential {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Who ran so.
+    pub by: Vec<ExecutableIndex>,
+}
+
+/// Peaks over the recording; absent where the host has no controller for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Peak of the memory charged to the cgroup, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// Peak of tasks (threads count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_peak: Option<u64>,
+    /// CPU time used, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usec: Option<u64>,
+    /// Highest CPU use between two samples, in thousandths of a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_peak_millis: Option<u64>,
+}
+
+/// Attempts that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// File accesses, each with its error.
+    pub files: Vec<FileAccess>,
+    /// Socket uses, each with its error.
+    pub network: Vec<NetworkUse>,
+}
+
+impl Recording {
+    /// Brings every list into its one order. Executable indices are kept as they are.
+    pub fn normalize(&mut self) {
+        self.syscalls.sort_by(|a, b| (&a.arch, a.nr).cmp(&(&b.arch, b.nr)));
+        for syscall in &mut self.syscalls {
+            syscall.args.sort();
+            syscall.errors.sort();
+            syscall.by.sort_unstable();
+        }
+        let file_key = |f: &FileAccess| (f.path.clone(), f.link_target.clone(), f.error.clone());
+        for list in [&mut self.files, &mut self.failed.files] {
+            list.sort_by_cached_key(file_key);
+            for file in list {
+                file.operations.sort();
+                file.by.sort_unstable();
+            }
+        }
+        for list in [&mut self.network, &mut self.failed.network] {
+            list.sort_by_cached_key(|n| {
+                (n.operation.clone(), n.family_nr, n.type_nr, n.protocol, n.address.clone(), n.error.clone())
+            });
+            for network in list {
+                network.by.sort_unstable();
+            }
+        }
+        self.capabilities.sort_by_key(|c| (c.nr, c.granted));
+        self.credentials.sort();
+    }
+
+    /// True when there is no fact at all: no policy may be made from it.
+    pub fn is_empty(&self) -> bool {
+        self.syscalls.is_empty() && self.files.is_empty()
+    }
+
+    /// The path of an executable, for messages. A recording is input: an index may be out of range.
+    pub fn executable(&self, index: ExecutableIndex) -> &BytePath {
+        static UNKNOWN: BytePath = BytePath::empty();
+        self.executables.get(index as usize).map_or(&UNKNOWN, |e| &e.path)
+    }
+}

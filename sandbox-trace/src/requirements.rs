@@ -1,0 +1,192 @@
+//! `fold`: recordings → what must be allowed, each with its evidence. Pure and order-independent.
+//!
+//! Failed attempts become requirements only where the kernel asks the policy before it finds the failure
+//! (see [`asked_before_failing`]): a profile without them would turn `EWOULDBLOCK` into `EACCES`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    error::{Error, Result},
+    recording::{Access, BytePath, ExecutableIndex, FileAccess, Recording},
+};
+
+/// Who needed something, and when first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The executables.
+    pub by: BTreeSet<BytePath>,
+    /// Milliseconds into the run that first saw it.
+    pub first_ms: Option<u64>,
+}
+
+impl Evidence {
+    fn add(&mut self, recording: &Recording, by: &[ExecutableIndex], first_ms: u64) {
+        self.by.extend(by.iter().map(|index| recording.executable(*index).clone()));
+        self.first_ms = Some(self.first_ms.map_or(first_ms, |first| first.min(first_ms)));
+    }
+
+    /// The executables in one line, for messages: `/usr/bin/node, /bin/sh`.
+    pub fn who(&self) -> String {
+        let names: Vec<String> = self
+            .by
+            .iter()
+            .map(|path| if path.is_empty() { "an unnamed executable".into() } else { path.to_string() })
+            .collect();
+        if names.is_empty() { "an unknown executable".into() } else { names.join(", ") }
+    }
+}
+
+/// A system call that must be allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyscallNeed {
+    /// The number on its architecture.
+    pub nr: u32,
+    /// How often it was made, over all recordings.
+    pub count: u64,
+    /// The distinct recorded argument tuples (position → value) with who made them. Empty if the call has no
+    /// argument policy.
+    pub args: BTreeMap<BTreeMap<u8, u64>, Evidence>,
+    /// Who made it.
+    pub evidence: Evidence,
+}
+
+/// A file access that must be allowed; the key in [`Requirements::files`] is the path and, for links, the
+/// existing name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileNeed {
+    /// All that was done.
+    pub access: Access,
+    /// True if every access was the owner's, false if one was not, `None` if unknown.
+    pub owner: Option<bool>,
+    /// Who did it, by single permission.
+    pub evidence: BTreeMap<Access, Evidence>,
+}
+
+/// A use of sockets that must be allowed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetworkKey {
+    /// Number and name of the address family.
+    pub family: (u16, String),
+    /// Number and name of the socket type.
+    pub socket_type: (u16, String),
+}
+
+/// What must be allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// By architecture (`x86_64`, `i386`, `x32`) and name.
+    pub syscalls: BTreeMap<(String, String), SyscallNeed>,
+    /// By path and link target.
+    pub files: BTreeMap<(BytePath, Option<BytePath>), FileNeed>,
+    /// By family and type.
+    pub network: BTreeMap<NetworkKey, Evidence>,
+    /// By name; only those that were granted and are needed, with the number.
+    pub capabilities: BTreeMap<String, (u32, Evidence)>,
+    /// What the recordings did not observe (`capabilities` on kernels without the tracepoint).
+    pub unobserved: BTreeSet<String>,
+    /// What made recordings incomplete: counter → how much.
+    pub losses: BTreeMap<String, u64>,
+}
+
+/// The kinds that a recording can observe.
+pub const KINDS: [&str; 4] = ["syscalls", "files", "network", "capabilities"];
+
+/// Folds recordings into requirements. An empty recording, and one that lost something when
+/// `allow_incomplete` is false, is an error: no policy is made from nothing or from half the evidence.
+pub fn fold(recordings: &[(String, Recording)], allow_incomplete: bool) -> Result<Requirements> {
+    let mut out = Requirements::default();
+    for (name, recording) in recordings {
+        if recording.is_empty() {
+            return Err(Error::incomplete(format!(
+                "{name} has no facts: the target did nothing while it was recorded"
+            ))
+            .hint("start the recording before the workload, and check that it names the workload's cgroup"));
+        }
+        for (what, count) in recording.losses.iter().filter(|(_, count)| **count > 0) {
+            *out.losses.entry(what.clone()).or_default() += count;
+        }
+        if !recording.complete && !allow_incomplete {
+            let lost = describe_losses(&recording.losses);
+            return Err(Error::incomplete(format!("{name} is incomplete ({lost})")).hint(
+                "record again, or accept a profile that may block something needed with --allow-incomplete",
+            ));
+        }
+        for kind in KINDS {
+            if !recording.host.observed.iter().any(|seen| seen == kind) {
+                out.unobserved.insert(kind.to_owned());
+            }
+        }
+        fold_one(&mut out, recording);
+    }
+    Ok(out)
+}
+
+/// `ring_full 12, path_too_deep 1`, or that the recording ended early.
+pub fn describe_losses(losses: &BTreeMap<String, u64>) -> String {
+    let lost: Vec<String> =
+        losses.iter().filter(|(_, n)| **n > 0).map(|(what, n)| format!("{what} {n}")).collect();
+    if lost.is_empty() { "it was cut short".into() } else { lost.join(", ") }
+}
+
+fn fold_one(out: &mut Requirements, recording: &Recording) {
+    for syscall in &recording.syscalls {
+        let need = out.syscalls.entry((syscall.arch.clone(), syscall.name.clone())).or_default();
+        need.nr = syscall.nr;
+        need.count = need.count.saturating_add(syscall.count);
+        need.evidence.add(recording, &syscall.by, syscall.first_ms);
+        for tuple in &syscall.args {
+            need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, syscall.first_ms);
+        }
+    }
+    for file in &recording.files {
+        add_file(out, recording, file);
+    }
+    for file in recording.failed.files.iter().filter(|f| asked_before_failing(f)) {
+        add_file(out, recording, file);
+    }
+    for network in &recording.network {
+        let key = NetworkKey {
+            family: (network.family_nr, network.family.clone()),
+            socket_type: (network.type_nr, network.socket_type.clone()),
+        };
+        out.network.entry(key).or_default().add(recording, &network.by, network.first_ms);
+    }
+    for capability in recording.capabilities.iter().filter(|c| c.granted && !c.probe) {
+        let entry = out.capabilities.entry(capability.name.clone()).or_default();
+        entry.0 = capability.nr;
+        entry.1.add(recording, &capability.by, capability.first_ms);
+    }
+}
+
+fn add_file(out: &mut Requirements, recording: &Recording, file: &FileAccess) {
+    let is_new = !out.files.contains_key(&(file.path.clone(), file.link_target.clone()));
+    let need = out.files.entry((file.path.clone(), file.link_target.clone())).or_default();
+    need.owner = match (is_new, need.owner, file.owner) {
+        (true, _, owner) => owner,
+        (false, Some(a), Some(b)) => Some(a && b),
+        _ => None,
+    };
+    need.access |= file.access;
+    for permission in file.access.iter() {
+        need.evidence.entry(permission).or_default().add(recording, &file.by, file.first_ms);
+    }
+}
+
+/// Whether the kernel asks the security module before it finds out that the operation fails this way. Then a
+/// profile without the permission changes the error, and programs that expect it (a lock that is taken, a
+/// directory that is not empty, a FIFO without a reader) break.
+///
+/// Source: the order of checks in fs/open.c, fs/namei.c, fs/locks.c of Linux 6.1. A name that does not exist,
+/// and a refusal by mode bits, fails before.
+fn asked_before_failing(file: &FileAccess) -> bool {
+    let Some(error) = file.error.as_deref() else { return false };
+    file.operations.iter().any(|operation| match operation.as_str() {
+        "open" => matches!(error, "ENXIO" | "ENODEV" | "EIO" | "EAGAIN" | "EINTR" | "EBUSY" | "ENOMEDIUM"),
+        "lock" => matches!(error, "EAGAIN" | "EACCES" | "EINTR" | "EDEADLK" | "ENOLCK"),
+        "rmdir" => matches!(error, "ENOTEMPTY" | "EBUSY"),
+        "unlink" => matches!(error, "EISDIR" | "EBUSY"),
+        "rename" => matches!(error, "ENOTEMPTY" | "EBUSY" | "EISDIR" | "ENOTDIR"),
+        "exec" => matches!(error, "ENOEXEC"),
+        _ => false,
+    })
+}

@@ -1,0 +1,1 @@
+//! seccomp as a format: the OCI JSON, the compiled filter, its interpreter.
