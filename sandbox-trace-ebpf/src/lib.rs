@@ -1,2 +1,41 @@
-//! Types shared by the eBPF programs and user space.
+//! What the eBPF programs and user space agree on: kernel struct offsets, the table that says what to record of
+//! a system call, the records on the ring, and the counters. No code that runs in the kernel is here.
 #![no_std]
+
+pub mod layout;
+pub mod record;
+pub mod spec;
+
+pub use self::{layout::KernelLayout, record::Header, spec::CallSpec};
+
+/// System call numbers at or above this share the last slot of [`spec::SPECS`] and of the counters.
+pub const MAX_NR: u32 = 512;
+
+/// Architectures of a system call, as an index.
+pub mod arch {
+    /// 64-bit calls.
+    pub const X86_64: u8 = 0;
+    /// 32-bit calls (`int 0x80`, compat `sysenter`).
+    pub const I386: u8 = 1;
+    /// The x32 ABI (number with bit 30).
+    pub const X32: u8 = 2;
+    /// How many there are.
+    pub const COUNT: u8 = 3;
+}
+
+/// What could not be held or read, counted per CPU in the map `LOSSES`.
+pub mod loss {
+    /// The ring was full: the fact was dropped, and is sent again when it happens again.
+    pub const RING_FULL: u32 = 0;
+    /// A path had more components, or more bytes, than the walk takes.
+    pub const PATH_TOO_LONG: u32 = 1;
+    /// A path argument could not be read from the target's memory.
+    pub const STRING_UNREADABLE: u32 = 2;
+    /// A kernel structure could not be read.
+    pub const KERNEL_READ: u32 = 3;
+    /// How many there are.
+    pub const COUNT: u32 = 4;
+    /// Their names in a recording, by index.
+    pub const NAMES: [&str; COUNT as usize] =
+        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed"];
+}

@@ -1,1 +1,8 @@
-//! What needs the running kernel: BTF offsets, loading programs, cgroups.
+//! What needs the running kernel: struct offsets from its BTF, loading and attaching the programs, cgroups.
+//! Nothing else in the crate knows aya.
+
+pub mod cgroup;
+pub mod layout;
+pub mod programs;
+pub mod specs;
+pub mod tracer;

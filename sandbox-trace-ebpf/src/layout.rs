@@ -1,0 +1,100 @@
+//! Where the running kernel keeps the members that the programs read: looked up in its BTF by user space,
+//! written into the programs' read-only data before they load, so that the verifier sees constants.
+
+macro_rules! layout {
+    ($($(#[$doc:meta])* $field:ident: $path:literal,)*) => {
+        /// Byte offsets into kernel structures, and constants of one recording.
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy)]
+        pub struct KernelLayout {
+            /// Makes the de-duplication keys of one recording unpredictable to the target.
+            pub seed: u64,
+            /// Ring bytes from which on the reader is woken.
+            pub wake_bytes: u64,
+            /// Inode number of the mount namespace that counts as the host's.
+            pub host_mnt_ns: u32,
+            /// How many seccomp filters the recorder itself runs under.
+            pub base_filters: u32,
+            $($(#[$doc])* #[doc = concat!("Offset of `", $path, "`.")] pub $field: u32,)*
+        }
+
+        impl KernelLayout {
+            /// All zero: what the object file holds until user space fills it in.
+            pub const ZERO: Self =
+                Self { seed: 0, wake_bytes: 0, host_mnt_ns: 0, base_filters: 0, $($field: 0,)* };
+
+            /// Every offset: its BTF path (`struct.member.member`) and the place to write it to.
+            pub fn offsets(&mut self) -> [(&'static str, &mut u32); layout!(@count $($field)*)] {
+                [$(($path, &mut self.$field),)*]
+            }
+        }
+    };
+    (@count $($field:ident)*) => { 0 $(+ { let _ = stringify!($field); 1 })* };
+}
+
+layout! {
+    regs_orig_ax: "pt_regs.orig_ax",
+    regs_di: "pt_regs.di",
+    regs_si: "pt_regs.si",
+    regs_dx: "pt_regs.dx",
+    regs_r10: "pt_regs.r10",
+    regs_r8: "pt_regs.r8",
+    regs_r9: "pt_regs.r9",
+    regs_bx: "pt_regs.bx",
+    regs_cx: "pt_regs.cx",
+    regs_bp: "pt_regs.bp",
+    task_status: "task_struct.thread_info.status",
+    task_mm: "task_struct.mm",
+    task_files: "task_struct.files",
+    task_fs: "task_struct.fs",
+    task_nsproxy: "task_struct.nsproxy",
+    task_cred: "task_struct.cred",
+    task_personality: "task_struct.personality",
+    task_filter_count: "task_struct.seccomp.filter_count",
+    mm_exe_file: "mm_struct.exe_file",
+    file_inode: "file.f_inode",
+    file_mnt: "file.f_path.mnt",
+    file_dentry: "file.f_path.dentry",
+    file_flags: "file.f_flags",
+    file_private: "file.private_data",
+    inode_ino: "inode.i_ino",
+    inode_mode: "inode.i_mode",
+    inode_uid: "inode.i_uid",
+    inode_sb: "inode.i_sb",
+    sb_flags: "super_block.s_flags",
+    dentry_parent: "dentry.d_parent",
+    dentry_hash_len: "dentry.d_name.hash_len",
+    dentry_name: "dentry.d_name.name",
+    vfsmount_root: "vfsmount.mnt_root",
+    mount_mnt: "mount.mnt",
+    mount_parent: "mount.mnt_parent",
+    mount_mountpoint: "mount.mnt_mountpoint",
+    mount_ns: "mount.mnt_ns",
+    nsproxy_mnt_ns: "nsproxy.mnt_ns",
+    mnt_ns_inum: "mnt_namespace.ns.inum",
+    files_fdt: "files_struct.fdt",
+    fdt_fd: "fdtable.fd",
+    fdt_max: "fdtable.max_fds",
+    fs_root_mnt: "fs_struct.root.mnt",
+    fs_root_dentry: "fs_struct.root.dentry",
+    fs_pwd_mnt: "fs_struct.pwd.mnt",
+    fs_pwd_dentry: "fs_struct.pwd.dentry",
+    cred_euid: "cred.euid",
+    cred_egid: "cred.egid",
+    cred_fsuid: "cred.fsuid",
+    bprm_file: "linux_binprm.file",
+    bprm_filename: "linux_binprm.filename",
+    bprm_interp: "linux_binprm.interp",
+    socket_sk: "socket.sk",
+    sk_family: "sock.__sk_common.skc_family",
+    sk_type: "sock.sk_type",
+    sk_protocol: "sock.sk_protocol",
+    vma_file: "vm_area_struct.vm_file",
+}
+
+// SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for KernelLayout {}
+
+// The struct is written to the object as bytes: padding would make it a wrong write.
+const _: () = assert!(size_of::<KernelLayout>() % 8 == 0);

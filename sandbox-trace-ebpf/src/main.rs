@@ -1,3 +1,0 @@
-//! The eBPF programs.
-#![no_std]
-#![no_main]

@@ -1,0 +1,209 @@
+//! Accesses to objects that the kernel has at hand when the call returns: opened, mapped, locked, changed by
+//! descriptor. Their path is read from the kernel, so it can't be raced.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_find_vma;
+use sandbox_trace_ebpf::{
+    record::{self, access, flag},
+    spec::{kind, op},
+};
+
+use crate::{
+    call::Call,
+    kernel::{load, mix, must, off, read, read_user},
+    ring::{self, Record, Seen},
+    task::{self, Who},
+    walk,
+};
+
+const O_ACCMODE: u32 = 3;
+const O_CREAT: u64 = 0x40;
+const O_TRUNC: u64 = 0x200;
+const O_APPEND: u32 = 0x400;
+const O_PATH: u32 = 0x20_0000;
+const PROT_EXEC: u64 = 4;
+const PROT_READ: u64 = 1;
+const MAP_ANONYMOUS: u64 = 0x20;
+const READ_IMPLIES_EXEC: u32 = 0x0040_0000;
+const LOCK_SH: u64 = 1;
+const LOCK_EX: u64 = 2;
+const F_RDLCK: i16 = 0;
+const F_WRLCK: i16 = 1;
+
+/// The `struct file` behind a descriptor of the current task.
+#[inline(always)]
+pub fn of_descriptor(task: *const u8, fd: u64) -> Option<u64> {
+    let files: *const u8 = load(task, off!(task_files));
+    if files.is_null() {
+        return None;
+    }
+    let fdt: u64 = read(files as u64 + off!(files_fdt) as u64)?;
+    let max: u32 = read(fdt + off!(fdt_max) as u64)?;
+    let fd = fd as u32;
+    if fd >= max {
+        return None;
+    }
+    let table: u64 = read(fdt + off!(fdt_fd) as u64)?;
+    let file: u64 = read(table + u64::from(fd) * 8)?;
+    (file != 0).then_some(file)
+}
+
+/// The open flags of a call: an argument, or the first word of a `struct open_how`.
+#[inline(always)]
+pub fn open_flags(call: &Call) -> u64 {
+    let flags = call.arg(call.spec.flags);
+    if call.spec.kind == kind::OPEN_HOW { read_user(flags).unwrap_or(0) } else { flags }
+}
+
+/// A descriptor was opened.
+#[inline(always)]
+pub fn opened(task: *const u8, who: &Who, call: &Call) {
+    let Some(file) = must(of_descriptor(task, call.ret as u64)) else { return };
+    let Some(flags) = must(read::<u32>(file + off!(file_flags) as u64)) else { return };
+    if flags & O_PATH != 0 {
+        return;
+    }
+    // The file keeps the access mode and O_APPEND; creation and truncation are only in the call.
+    let asked = open_flags(call);
+    let mut bits = match flags & O_ACCMODE {
+        0 => access::READ,
+        1 => access::WRITE,
+        2 => access::READ | access::WRITE,
+        _ => return,
+    };
+    if flags & O_APPEND != 0 && bits & access::WRITE != 0 {
+        bits = bits & !access::WRITE | access::APPEND;
+    }
+    if asked & O_CREAT != 0 {
+        bits |= access::CREATE;
+    }
+    if asked & O_TRUNC != 0 {
+        bits |= access::WRITE | access::SETATTR;
+    }
+    accessed(who, call, file, bits, op::OPEN);
+}
+
+/// Memory was mapped.
+#[inline(always)]
+pub fn mapped(task: *const u8, who: &Who, call: &Call) {
+    let protection = call.arg(call.spec.flags);
+    let personality: u32 = load(task, off!(task_personality));
+    let executable =
+        protection & PROT_EXEC != 0 || (personality & READ_IMPLIES_EXEC != 0 && protection & PROT_READ != 0);
+    if !executable || call.arg(3) & MAP_ANONYMOUS != 0 {
+        return;
+    }
+    if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
+        accessed(who, call, file, access::MAP_EXEC, op::MMAP);
+    }
+}
+
+unsafe extern "C" fn vma_file(_task: *mut c_void, vma: *mut c_void, context: *mut c_void) -> i64 {
+    let file: u64 = load(vma.cast::<u8>().cast_const(), off!(vma_file));
+    // SAFETY: the context that `protected` passes.
+    unsafe { *context.cast::<u64>() = file };
+    0
+}
+
+/// A mapping's protection was changed: executable now, it counts as a mapping of its file.
+#[inline(always)]
+pub fn protected(who: &Who, call: &Call) {
+    if call.arg(call.spec.flags) & PROT_EXEC == 0 {
+        return;
+    }
+    let mut file = 0u64;
+    let callback: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void) -> i64 = vma_file;
+    // SAFETY: the callback takes the context that it is given.
+    unsafe {
+        bpf_find_vma(
+            task::current().cast_mut().cast(),
+            call.arg(call.spec.dir1),
+            callback as *mut c_void,
+            (&raw mut file).cast(),
+            0,
+        )
+    };
+    if file != 0 {
+        accessed(who, call, file, access::MAP_EXEC, op::MMAP);
+    }
+}
+
+/// A file was locked, or was locked by another.
+#[inline(always)]
+pub fn locked(task: *const u8, who: &Who, call: &Call) {
+    const F_SETLK: u64 = 6;
+    const F_SETLKW: u64 = 7;
+    const F_SETLK64: u64 = 13;
+    const F_SETLKW64: u64 = 14;
+    const F_OFD_SETLK: u64 = 37;
+    const F_OFD_SETLKW: u64 = 38;
+    let request = call.arg(call.spec.flags);
+    let (shared, exclusive) = if call.spec.kind == kind::FLOCK {
+        (request & LOCK_SH != 0, request & LOCK_EX != 0)
+    } else {
+        match request {
+            F_SETLK | F_SETLKW | F_SETLK64 | F_SETLKW64 | F_OFD_SETLK | F_OFD_SETLKW => {}
+            _ => return,
+        }
+        let Some(kind) = read_user::<i16>(call.arg(call.spec.path1)) else { return };
+        (kind == F_RDLCK, kind == F_WRLCK)
+    };
+    if !shared && !exclusive {
+        return;
+    }
+    let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) else { return };
+    if exclusive {
+        accessed(who, call, file, access::LOCK | access::WRITE, op::LOCK_EXCLUSIVE);
+    } else {
+        accessed(who, call, file, access::LOCK, op::LOCK_SHARED);
+    }
+}
+
+/// Mode, owner or length were changed by descriptor.
+#[inline(always)]
+pub fn changed(task: *const u8, who: &Who, call: &Call) {
+    if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
+        accessed(who, call, file, access::SETATTR, op::SETATTR);
+    }
+}
+
+/// Sends an access, if this executable has not made it before.
+#[inline(never)]
+fn accessed(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
+    const SB_NOUSER: u64 = 1 << 31;
+    // `struct path` is the mount, then the dentry.
+    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
+    let Some(inode) = must(read::<u64>(file + off!(file_inode) as u64)) else { return };
+    let ino: u64 = read(inode + off!(inode_ino) as u64).unwrap_or(0);
+    let what = bits | u64::from(operation) << 16 | u64::from(call.errno) << 24;
+    let key = walk::hash(mnt, dentry, mix(mix(who.key, ino), what));
+    if ring::is_seen(Seen::Files, key) {
+        return;
+    }
+    // Pipes, sockets, memfds: no file system that a path leads to, and AppArmor does not mediate them as files.
+    let superblock: u64 = read(inode + off!(inode_sb) as u64).unwrap_or(0);
+    if read::<u64>(superblock + off!(sb_flags) as u64).unwrap_or(0) & SB_NOUSER != 0 {
+        ring::set_seen(Seen::Files, key);
+        return;
+    }
+    let mode: u16 = read(inode + off!(inode_mode) as u64).unwrap_or(0);
+    let uid: u32 = read(inode + off!(inode_uid) as u64).unwrap_or(u32::MAX);
+    let cred: u64 = load(task::current(), off!(task_cred));
+    let fsuid: u32 = read(cred + off!(cred_fsuid) as u64).unwrap_or(0);
+    let Some(mut record) = Record::begin(record::kind::FILE, who) else { return };
+    let header = record.header();
+    header.arch = call.arch;
+    header.nr = call.nr;
+    header.errno = call.errno;
+    header.op = operation;
+    header.args[0] = bits;
+    header.args[1] = u64::from(mode);
+    if uid == fsuid {
+        header.flags |= flag::OWNER;
+    }
+    record.path(mnt, dentry);
+    if record.send() {
+        ring::set_seen(Seen::Files, key);
+    }
+}

@@ -1,0 +1,75 @@
+//! The maps and the read-only data. All memory is bounded; what can fill counts what it could not hold.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, CgroupArray, HashMap, PerCpuArray, RingBuf},
+};
+use sandbox_trace_ebpf::{KernelLayout, loss, record, spec};
+
+/// Offsets and constants; user space fills it in before the programs load.
+#[unsafe(no_mangle)]
+pub static LAYOUT: KernelLayout = KernelLayout::ZERO;
+
+/// What to record of each call; user space fills it in before the programs load.
+#[unsafe(no_mangle)]
+pub static SPECS: [u64; spec::SPECS] = [0; spec::SPECS];
+
+/// The cgroup that is recorded, with all below it.
+#[map]
+pub static TARGET: CgroupArray = CgroupArray::with_max_entries(1, 0);
+
+/// Slot 0: the process whose first exec begins the recording, or 0 when it has begun.
+#[map]
+pub static BEGIN: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The way to user space.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+
+/// How often each call returned, by architecture and number.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(spec::SPECS as u32, 0);
+
+/// What could not be held, by [`loss`].
+#[map]
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
+
+/// Keys of facts that were sent. Four-way sets: never full, and a key that is pushed out is only sent again.
+pub type SeenSet = [u64; 4];
+/// Sets for calls, apart so that a flood of files can't push them out.
+pub const CALL_SETS: u32 = 8 << 10;
+/// Sets for everything with a path or an address.
+pub const FILE_SETS: u32 = 32 << 10;
+
+/// Calls, capabilities and executables that were sent.
+#[map]
+pub static CALLS_SEEN: Array<SeenSet> = Array::with_max_entries(CALL_SETS, 0);
+
+/// Files, names and sockets that were sent.
+#[map]
+pub static FILES_SEEN: Array<SeenSet> = Array::with_max_entries(FILE_SETS, 0);
+
+/// Executables that were started inside another mount namespace than the host's.
+#[map]
+pub static INSIDE: HashMap<u64, u8> = HashMap::with_max_entries(16 << 10, 0);
+
+/// A CPU's working memory. What a loop carries is here and not on the stack: the verifier tracks every value that a
+/// stack slot can have, and would walk through all the lengths that a path can reach.
+#[repr(C, align(8))]
+pub struct Scratch {
+    /// Where a record is put together.
+    pub record: [u8; record::RECORD_BYTES],
+    /// The walk that is under way.
+    pub walk: crate::walk::Walk,
+    /// The hash that is under way.
+    pub hashing: crate::ring::Hashing,
+}
+
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's working memory. The hooks run with preemption off, one at a time.
+#[inline(always)]
+pub fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}

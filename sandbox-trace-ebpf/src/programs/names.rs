@@ -1,0 +1,132 @@
+//! Operations on names: the object is gone, or never was, when the call returns, so the strings are recorded, each
+//! with the directory that it starts from. User space puts them together.
+
+use sandbox_trace_ebpf::{
+    record,
+    spec::{NONE, kind},
+};
+
+use crate::{
+    call::Call,
+    file,
+    kernel::{load, mix, off, read, read_user},
+    ring::{self, Record, Seen},
+    task::Who,
+    walk,
+};
+
+const AT_FDCWD: u32 = -100i32 as u32;
+
+/// A directory that a name starts from.
+#[derive(Clone, Copy)]
+pub struct Base {
+    mnt: u64,
+    dentry: u64,
+}
+
+/// Where a path argument starts: the root, the working directory, or an open directory.
+#[inline(never)]
+pub fn base_of(task: *const u8, directory: u64, path: u64, base: &mut Base) -> bool {
+    let fs: u64 = load(task, off!(task_fs));
+    let place = if read_user::<u8>(path) == Some(b'/') {
+        fs + off!(fs_root_mnt) as u64
+    } else if directory as u32 == AT_FDCWD {
+        fs + off!(fs_pwd_mnt) as u64
+    } else {
+        match file::of_descriptor(task, directory) {
+            Some(file) => file + off!(file_mnt) as u64,
+            None => return false,
+        }
+    };
+    *base = Base::read(place);
+    base.mnt != 0
+}
+
+impl Base {
+    /// No directory.
+    pub const NONE: Self = Self { mnt: 0, dentry: 0 };
+
+    /// Reads a `struct path`: the mount, then the dentry.
+    #[inline(always)]
+    pub fn read(place: u64) -> Self {
+        match read::<[u64; 2]>(place) {
+            Some([mnt, dentry]) => Self { mnt, dentry },
+            None => Self::NONE,
+        }
+    }
+
+    /// Mixes the directory's path into a key.
+    #[inline(always)]
+    pub fn hash(self, key: u64) -> u64 {
+        if self.mnt == 0 { key } else { walk::hash(self.mnt, self.dentry, key) }
+    }
+
+    /// Appends the directory's path to a record; gives its length.
+    #[inline(always)]
+    pub fn append(self, record: &mut Record) -> u64 {
+        if self.mnt == 0 { 0 } else { record.path(self.mnt, self.dentry) }
+    }
+}
+
+/// Sends an operation on one or two names, if this executable has not done it before.
+#[inline(never)]
+pub fn operation(task: *const u8, who: &Who, call: &Call) {
+    const EFAULT: u32 = 14;
+    const EBADF: u32 = 9;
+    if call.errno == EFAULT || call.errno == EBADF {
+        return;
+    }
+    let spec = call.spec;
+    let directory = |argument: u8| if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) };
+    let (mut base1, mut base2) = (Base::NONE, Base::NONE);
+    let path1 = call.arg(spec.path1);
+    // A NULL path with AT_EMPTY_PATH, or one that is not there any more.
+    if path1 != 0 && !base_of(task, directory(spec.dir1), path1, &mut base1) {
+        return;
+    }
+    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
+    if path2 != 0 && !base_of(task, directory(spec.dir2), path2, &mut base2) {
+        return;
+    }
+    let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
+        file::open_flags(call)
+    } else if spec.flags == NONE {
+        0
+    } else {
+        call.arg(spec.flags)
+    };
+
+    // The strings come before the header's other parts are known to be needed: they are part of the key.
+    let Some(mut record) = Record::empty() else { return };
+    let start = record.end();
+    let length1 = if path1 == 0 { 0 } else { record.user_string(path1) };
+    let middle = record.end();
+    let length2 = if path2 == 0 { 0 } else { record.user_string(path2) };
+    let what = u64::from(spec.op) | u64::from(call.errno) << 8 | flags << 24 | 1 << 62;
+    let mut key = mix(who.key, what);
+    key = ring::hash_scratch(key, start, length1);
+    key = ring::hash_scratch(key, middle, length2);
+    key = base2.hash(base1.hash(key));
+    if ring::is_seen(Seen::Files, key) {
+        return;
+    }
+
+    // Announcing the executable uses the same buffer, so the strings are read once more behind it.
+    ring::announce(who);
+    let Some(mut record) = Record::empty() else { return };
+    record.fill(record::kind::NAMES, who);
+    let length1 = if path1 == 0 { 0 } else { record.user_string(path1) };
+    let length2 = if path2 == 0 { 0 } else { record.user_string(path2) };
+    let base_length1 = base1.append(&mut record);
+    let base_length2 = base2.append(&mut record);
+    let header = record.header();
+    header.arch = call.arch;
+    header.nr = call.nr;
+    header.errno = call.errno;
+    header.op = spec.op;
+    header.call_flags = flags as u32;
+    header.args = [length1, length2, base_length1, base_length2, 0, 0];
+    if record.send() {
+        ring::set_seen(Seen::Files, key);
+    }
+}

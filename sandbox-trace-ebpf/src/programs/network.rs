@@ -1,0 +1,148 @@
+//! Sockets: made, bound, connected, sent to.
+
+use sandbox_trace_ebpf::{
+    record::{self, ADDRESS_BYTES},
+    spec::op,
+};
+
+use crate::{
+    call::Call,
+    file,
+    kernel::{mix, off, read, read_user},
+    names::{self, Base},
+    ring::{self, Record, Seen},
+    task::{self, Who},
+};
+
+const AF_UNIX: u64 = 1;
+const AT_FDCWD: u64 = -100i64 as u64;
+
+/// A use of a socket: its family, type and protocol, as AppArmor and seccomp see them, and the address.
+struct Use {
+    operation: u8,
+    family: u64,
+    kind: u64,
+    protocol: u64,
+    /// Where the address is in the target's memory; 0 if there is none.
+    address: u64,
+    length: u64,
+}
+
+/// `socket` and `socketpair`: the arguments say all.
+#[inline(always)]
+pub fn made(who: &Who, call: &Call) {
+    let [family, kind, protocol, ..] = call.args;
+    send(who, call, &made_with(call.spec.op, family, kind, protocol));
+}
+
+#[inline(always)]
+fn made_with(operation: u8, family: u64, kind: u64, protocol: u64) -> Use {
+    const SOCK_TYPE_MASK: u64 = 0xf;
+    Use {
+        operation,
+        family: family & 0xffff,
+        kind: kind & SOCK_TYPE_MASK,
+        protocol: protocol & 0xffff_ffff,
+        address: 0,
+        length: 0,
+    }
+}
+
+/// `bind`, `connect`, `sendto`: what the socket is comes from the socket.
+#[inline(always)]
+pub fn addressed(task: *const u8, who: &Who, call: &Call) {
+    let spec = call.spec;
+    let (address, length) = (call.arg(spec.path1), call.arg(spec.flags));
+    if let Some(usage) = existing(task, spec.op, call.arg(spec.dir1), address, length) {
+        send(who, call, &usage);
+    }
+}
+
+/// i386 `socketcall`: the real call is the first argument, its arguments are in memory.
+#[inline(always)]
+pub fn multiplexed(task: *const u8, who: &Who, call: &Call) {
+    let memory = call.args[1];
+    let Some([a, b, c]) = read_user::<[u32; 3]>(memory) else { return };
+    let [a, b, c] = [u64::from(a), u64::from(b), u64::from(c)];
+    let usage = match call.args[0] {
+        1 => Some(made_with(op::SOCKET, a, b, c)),
+        8 => Some(made_with(op::SOCKETPAIR, a, b, c)),
+        2 => existing(task, op::BIND, a, b, c),
+        3 => existing(task, op::CONNECT, a, b, c),
+        11 => match read_user::<[u32; 2]>(memory + 16) {
+            Some([address, length]) => existing(task, op::SENDTO, a, u64::from(address), u64::from(length)),
+            None => None,
+        },
+        _ => None,
+    };
+    if let Some(usage) = usage {
+        send(who, call, &usage);
+    }
+}
+
+#[inline(always)]
+fn existing(task: *const u8, operation: u8, fd: u64, address: u64, length: u64) -> Option<Use> {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    if address == 0 || length < 2 {
+        return None;
+    }
+    let file = file::of_descriptor(task, fd)?;
+    let inode: u64 = read(file + off!(file_inode) as u64)?;
+    let mode: u16 = read(inode + off!(inode_mode) as u64)?;
+    if mode & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = read(file + off!(file_private) as u64)?;
+    let sk: u64 = read(socket + off!(socket_sk) as u64)?;
+    let family: u16 = read(sk + off!(sk_family) as u64)?;
+    let kind: u16 = read(sk + off!(sk_type) as u64)?;
+    let protocol: u16 = read(sk + off!(sk_protocol) as u64)?;
+    let length = if length > ADDRESS_BYTES as u64 { ADDRESS_BYTES as u64 } else { length };
+    Some(Use {
+        operation,
+        family: u64::from(family),
+        kind: u64::from(kind),
+        protocol: u64::from(protocol),
+        address,
+        length,
+    })
+}
+
+/// Sends a use of a socket, if this executable has not made it before. The address is part of the key.
+#[inline(never)]
+fn send(who: &Who, call: &Call, usage: &Use) {
+    let what =
+        u64::from(usage.operation) | u64::from(call.errno) << 8 | usage.family << 24 | usage.kind << 40;
+    let mut key = mix(mix(mix(who.key, what), usage.protocol), 3);
+    let mut base = Base::NONE;
+    if usage.address != 0 {
+        let Some(mut record) = Record::empty() else { return };
+        let start = record.end();
+        record.clear_address();
+        record.address(usage.address, usage.length);
+        key = ring::hash_scratch(key, start, usage.length);
+        if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
+            // A path: relative ones start from the working directory.
+            names::base_of(task::current(), AT_FDCWD, usage.address + 2, &mut base);
+            key = base.hash(key);
+        }
+    }
+    if ring::is_seen(Seen::Files, key) {
+        return;
+    }
+    ring::announce(who);
+    let Some(mut record) = Record::empty() else { return };
+    record.fill(record::kind::NETWORK, who);
+    let address_length = if usage.address == 0 { 0 } else { record.address(usage.address, usage.length) };
+    let base_length = base.append(&mut record);
+    let header = record.header();
+    header.arch = call.arch;
+    header.nr = call.nr;
+    header.errno = call.errno;
+    header.op = usage.operation;
+    header.args = [usage.family, usage.kind, usage.protocol, address_length, base_length, 0];
+    if record.send() {
+        ring::set_seen(Seen::Files, key);
+    }
+}

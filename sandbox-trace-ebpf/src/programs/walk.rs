@@ -1,0 +1,155 @@
+//! From a (mount, dentry) to its path, up to the root of the mount tree, across mount points: once as a hash, which
+//! is all that a known path costs, and once as names.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
+use sandbox_trace_ebpf::{loss, record};
+
+use crate::{
+    kernel::{count_loss, mix, must, off, read},
+    maps,
+};
+
+/// Steps of a walk: components and mount crossings. `PATH_MAX` allows 2048 components.
+const STEPS: u32 = 2200;
+
+/// The place of a walk.
+#[repr(C)]
+pub struct Walk {
+    mnt: u64,
+    dentry: u64,
+    /// Root dentry of `mnt`.
+    root: u64,
+    /// The hash so far, or where the next name goes.
+    state: u64,
+    /// Where names must end.
+    limit: u64,
+    /// Set when the walk has arrived at the root of the mount tree.
+    arrived: u64,
+}
+
+/// What [`copy`] did.
+pub struct Walked {
+    /// Where the last name ends.
+    pub end: u64,
+    /// The walk did not arrive at a root: a detached tree, or too long.
+    pub cut: bool,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn start(&mut self, mnt: u64, dentry: u64, state: u64, limit: u64) {
+        let root = read(mnt + off!(vfsmount_root) as u64).unwrap_or(0);
+        *self = Self { mnt, dentry, root, state, limit, arrived: 0 };
+    }
+
+    /// At the root of a mount: on to the place where it is mounted. True if the walk goes on.
+    #[inline(always)]
+    fn cross(&mut self) -> bool {
+        let mount = self.mnt - off!(mount_mnt) as u64;
+        let Some(parent) = must(read::<u64>(mount + off!(mount_parent) as u64)) else { return false };
+        if parent == mount {
+            self.arrived = 1;
+            return false;
+        }
+        let Some(mountpoint) = must(read::<u64>(mount + off!(mount_mountpoint) as u64)) else { return false };
+        self.dentry = mountpoint;
+        self.mnt = parent + off!(mount_mnt) as u64;
+        self.root = read(self.mnt + off!(vfsmount_root) as u64).unwrap_or(0);
+        true
+    }
+}
+
+/// The three words of a dentry that a walk needs are neighbours on every kernel so far, and user space checks it
+/// (`KernelLayout`): parent, then name (hash and length, pointer). One read instead of three.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Names {
+    parent: u64,
+    hash_len: u64,
+    name: u64,
+}
+
+/// The walk that is under way on this CPU.
+#[inline(always)]
+fn current() -> Option<&'static mut Walk> {
+    // SAFETY: only one walk is under way on a CPU.
+    maps::scratch().map(|scratch| unsafe { &mut (*scratch).walk })
+}
+
+/// Runs `step` until it says that it is done.
+#[inline(always)]
+fn run(step: unsafe extern "C" fn(u32, *mut c_void) -> i64) {
+    // SAFETY: the callbacks of this module ignore their context.
+    let steps = unsafe { bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
+    if steps >= i64::from(STEPS) {
+        count_loss(loss::PATH_TOO_LONG);
+    }
+}
+
+/// The dentry at hand and its parent, unless the walk is at a mount's root (then it crosses) or at its end.
+#[inline(always)]
+fn component(walk: &mut Walk) -> Result<Names, i64> {
+    if walk.dentry == walk.root {
+        return Err(if walk.cross() { 0 } else { 1 });
+    }
+    let Some(names) = must(read::<Names>(walk.dentry + off!(dentry_parent) as u64)) else { return Err(1) };
+    if names.parent == walk.dentry { Err(1) } else { Ok(names) }
+}
+
+unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
+    let Some(walk) = current() else { return 1 };
+    let names = match component(walk) {
+        Ok(names) => names,
+        Err(done) => return done,
+    };
+    walk.state = mix(walk.state, names.hash_len);
+    walk.dentry = names.parent;
+    0
+}
+
+/// Mixes every component of the path into a key: a rename of any ancestor changes it.
+#[inline(never)]
+pub fn hash(mnt: u64, dentry: u64, key: u64) -> u64 {
+    let Some(walk) = current() else { return key };
+    walk.start(mnt, dentry, key, 0);
+    run(hash_step);
+    mix(walk.state, walk.arrived)
+}
+
+unsafe extern "C" fn copy_step(_index: u32, _context: *mut c_void) -> i64 {
+    let Some(scratch) = maps::scratch() else { return 1 };
+    // SAFETY: only one walk is under way on a CPU.
+    let walk = unsafe { &mut (*scratch).walk };
+    let names = match component(walk) {
+        Ok(names) => names,
+        Err(done) => return done,
+    };
+    let at = walk.state;
+    if at >= walk.limit || at > (record::RECORD_BYTES - 256) as u64 {
+        count_loss(loss::PATH_TOO_LONG);
+        return 1;
+    }
+    // SAFETY: 256 bytes fit behind `at`; a name has at most 255 and its NUL.
+    let n = unsafe {
+        let place = (&raw mut (*scratch).record).cast::<u8>().add(at as usize);
+        bpf_probe_read_kernel_str(place.cast(), 256, names.name as *const c_void)
+    };
+    if n <= 0 {
+        count_loss(loss::KERNEL_READ);
+        return 1;
+    }
+    walk.state = at + n as u64;
+    walk.dentry = names.parent;
+    0
+}
+
+/// Copies the names of a path to this CPU's scratch buffer at `at`, last component first, each with its NUL.
+#[inline(never)]
+pub fn copy(mnt: u64, dentry: u64, at: u64) -> Walked {
+    let Some(walk) = current() else { return Walked { end: at, cut: true } };
+    walk.start(mnt, dentry, at, at + record::PATH_BYTES as u64);
+    run(copy_step);
+    Walked { end: walk.state, cut: walk.arrived == 0 }
+}

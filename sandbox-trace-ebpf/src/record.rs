@@ -1,0 +1,116 @@
+//! The records on the ring: one fixed header, then bytes whose meaning the kind gives. User space must treat all
+//! of it as input: the bytes behind a path come from the target.
+
+/// Kinds of records.
+pub mod kind {
+    /// A system call, error and argument tuple that this executable had not made before. No bytes.
+    pub const CALL: u8 = 1;
+    /// The path of an executable that the next records name by key. Bytes: path.
+    pub const EXECUTABLE: u8 = 2;
+    /// An access to an object that the kernel has a path for. `args`: access bits, mode, 0. Bytes: path.
+    pub const FILE: u8 = 3;
+    /// An operation on one or two names. `args`: the lengths of base 1, name 1, base 2, name 2. Bytes: those.
+    pub const NAMES: u8 = 4;
+    /// A successful exec. `args`: the lengths of path, base, name; name only for scripts. Bytes: those.
+    pub const EXEC: u8 = 5;
+    /// A socket. `args`: family, type, protocol, length of the address, length of the base. Bytes: those two.
+    pub const NETWORK: u8 = 6;
+    /// A capability question. `args`: capability, system call in flight. `errno` is 0 if it was granted.
+    pub const CAPABILITY: u8 = 7;
+}
+
+/// Where the task stood when it caused the fact.
+pub mod class {
+    /// In the host's mount namespace.
+    pub const HOST: u8 = 0;
+    /// In another mount namespace, but still running an image from outside: a container runtime's set-up.
+    pub const SETUP: u8 = 1;
+    /// In another mount namespace, running an image from inside.
+    pub const INSIDE: u8 = 2;
+    /// Or-ed in: a seccomp filter beyond the recorder's own is in force.
+    pub const FILTERED: u8 = 0x80;
+}
+
+/// Header flags.
+pub mod flag {
+    /// The object's owner is the task's fsuid.
+    pub const OWNER: u32 = 1;
+    /// A script: the image that runs is its interpreter.
+    pub const SCRIPT: u32 = 2;
+    /// The walk that made the path (or a base) did not end at the root of a mount tree.
+    pub const CUT: u32 = 4;
+}
+
+/// Every record begins with this.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Header {
+    /// Nanoseconds since boot, without suspend (`CLOCK_MONOTONIC`).
+    pub time_ns: u64,
+    /// Key of the executable; 0 when the task has none any more.
+    pub exe: u64,
+    /// What the kind says.
+    pub args: [u64; 6],
+    /// Process id in the initial namespace.
+    pub tgid: u32,
+    /// Thread id in the initial namespace.
+    pub tid: u32,
+    /// Effective user id in the initial namespace.
+    pub uid: u32,
+    /// Effective group id in the initial namespace.
+    pub gid: u32,
+    /// System call number.
+    pub nr: u32,
+    /// Error number, 0 for success.
+    pub errno: u32,
+    /// [`flag`] bits.
+    pub flags: u32,
+    /// The call's own flags argument, where it has one.
+    pub call_flags: u32,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// One of [`crate::arch`].
+    pub arch: u8,
+    /// One of [`class`].
+    pub class: u8,
+    /// One of [`crate::spec::op`].
+    pub op: u8,
+    /// Which of `args` count, for calls.
+    pub mask: u32,
+}
+
+impl Header {
+    /// Bytes of the header.
+    pub const SIZE: usize = size_of::<Self>();
+}
+
+/// Access bits of a [`kind::FILE`] record; the same as a recording's letters.
+pub mod access {
+    /// `r`
+    pub const READ: u64 = 1;
+    /// `w`
+    pub const WRITE: u64 = 1 << 1;
+    /// `a`
+    pub const APPEND: u64 = 1 << 2;
+    /// `c`
+    pub const CREATE: u64 = 1 << 3;
+    /// `s`
+    pub const SETATTR: u64 = 1 << 5;
+    /// `x`
+    pub const EXEC: u64 = 1 << 6;
+    /// `m`
+    pub const MAP_EXEC: u64 = 1 << 7;
+    /// `k`
+    pub const LOCK: u64 = 1 << 8;
+}
+
+/// Most bytes of one path, walked or given: `PATH_MAX` and a last component.
+pub const PATH_BYTES: usize = 4096 + 256;
+
+/// Most bytes of a socket address (`struct sockaddr_storage`).
+pub const ADDRESS_BYTES: usize = 128;
+
+/// Size of the buffer that a record is put together in: the header, two bases and two names, and room so that
+/// every bounded copy fits. A per-CPU value may have 32 KiB at most.
+pub const RECORD_BYTES: usize = 24 * 1024;

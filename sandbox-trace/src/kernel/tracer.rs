@@ -1,0 +1,212 @@
+//! Loads and attaches the programs, and reads what they count.
+
+use std::{fs::File, os::fd::AsFd as _, path::Path};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, CgroupArray, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, RawTracePoint},
+};
+use sandbox_trace_ebpf::{MAX_NR, arch, loss};
+
+use super::{layout, programs, specs};
+use crate::error::{Error, Result};
+
+/// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
+/// happens until it runs.
+const RING_BYTES: u32 = 4 << 20;
+
+/// The loaded and attached programs. Dropping it detaches them.
+pub struct Tracer {
+    ebpf: Ebpf,
+    /// Whether the kernel has the capability tracepoint.
+    pub sees_capabilities: bool,
+}
+
+/// What a tracer records.
+pub struct Options<'a> {
+    /// The cgroup's directory.
+    pub cgroup: &'a File,
+    /// The process whose first exec begins the recording; 0 if it begins at once.
+    pub begin_at_exec_of: u32,
+    /// Where the kernel's BTF is; [`layout::KERNEL_BTF`] but in tests.
+    pub btf: &'a Path,
+}
+
+/// The programs that must attach, by tracepoint.
+pub const REQUIRED: [&str; 3] = ["sys_exit", "sched_process_exec", "sched_process_exit"];
+/// The program that attaches where the kernel has its tracepoint (Linux 6.14).
+pub const CAPABILITIES: &str = "cap_capable";
+
+impl Tracer {
+    /// Loads the programs, fills in the target and attaches. When this returns, nothing of the target is missed.
+    pub fn start(options: &Options<'_>) -> Result<Self> {
+        let mut ebpf = load(options.btf)?;
+        let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
+        CgroupArray::try_from(map)
+            .and_then(|mut target| target.set(0, options.cgroup.as_fd().try_clone_to_owned()?, 0))
+            .map_err(|e| Error::host("the kernel refused the target cgroup").because(e))?;
+        let map = ebpf.map_mut("BEGIN").ok_or_else(|| damaged("map BEGIN"))?;
+        Array::try_from(map)
+            .and_then(|mut begin: Array<_, u32>| begin.set(0, options.begin_at_exec_of, 0))
+            .map_err(|e| Error::host("could not set where the recording begins").because(e))?;
+
+        let btf = kernel_btf(options.btf)?;
+        for name in REQUIRED {
+            attach_btf(&mut ebpf, &btf, name)?;
+        }
+        let sees_capabilities = match attach_raw(&mut ebpf, CAPABILITIES) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::info!("capabilities are not observed: {error}");
+                false
+            }
+        };
+        Ok(Self { ebpf, sees_capabilities })
+    }
+
+    /// The ring, to be read by one reader.
+    pub fn ring(&mut self) -> Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map("RING").ok_or_else(|| damaged("map RING"))?;
+        RingBuf::try_from(map).map_err(|e| Error::host("could not map the ring buffer").because(e))
+    }
+
+    /// How often each call returned: (architecture, number, count), all that are not 0.
+    pub fn counts(&self) -> Result<Vec<(u8, u32, u64)>> {
+        let map = self.ebpf.map("COUNTS").ok_or_else(|| damaged("map COUNTS"))?;
+        let counts: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(map).map_err(|e| Error::host("could not read the call counts").because(e))?;
+        let mut out = Vec::new();
+        for (slot, values) in (0u32..).zip(counts.iter()) {
+            let values = values.map_err(|e| Error::host("could not read the call counts").because(e))?;
+            let count: u64 = values.iter().sum();
+            let arch = u8::try_from(slot / MAX_NR).unwrap_or(arch::COUNT);
+            if count > 0 {
+                out.push((arch, slot % MAX_NR, count));
+            }
+        }
+        Ok(out)
+    }
+
+    /// What could not be held, by name: the programs' own counters, and the times that the kernel did not run a
+    /// program because it was running already.
+    pub fn losses(&self) -> Result<Vec<(&'static str, u64)>> {
+        let map = self.ebpf.map("LOSSES").ok_or_else(|| damaged("map LOSSES"))?;
+        let counters: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(map).map_err(|e| Error::host("could not read the loss counters").because(e))?;
+        let mut out = Vec::new();
+        for (index, name) in (0u32..).zip(loss::NAMES) {
+            let values =
+                counters.get(&index, 0).map_err(|e| Error::host("could not read the loss counters").because(e))?;
+            out.push((name, values.iter().sum()));
+        }
+        out.push(("program_missed", self.missed()));
+        Ok(out)
+    }
+
+    /// `recursion_misses` of all programs, as the kernel shows it for a program's descriptor.
+    fn missed(&self) -> u64 {
+        use std::os::fd::AsRawFd as _;
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok())
+            .filter_map(|fd| {
+                let info = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+                let text = std::fs::read_to_string(info).ok()?;
+                let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+}
+
+/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet.
+pub fn load(btf: &Path) -> Result<Ebpf> {
+    let mut layout = layout::read(btf)?;
+    layout.seed = seed()?;
+    layout.wake_bytes = u64::from(RING_BYTES / 4);
+    layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
+    layout.base_filters = own_filters();
+    let specs = specs::packed();
+    let object = programs::object()?;
+    let btf = kernel_btf(btf)?;
+    EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("LAYOUT", &layout, true)
+        .override_global("SPECS", &*specs, true)
+        .map_max_entries("RING", RING_BYTES)
+        .load(&object)
+        .map_err(|e| {
+            Error::host("the kernel did not take the tracing programs' maps")
+                .because(e)
+                .hint("sandbox-trace record needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN) and Linux 5.17 or later")
+        })
+}
+
+/// Loads and attaches one program on a BTF tracepoint.
+pub fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
+    let refused = |e: aya::programs::ProgramError| {
+        Error::host(format!("the kernel did not take the program for the tracepoint {name}"))
+            .because(e)
+            .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.17 or later and root")
+    };
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| damaged(name))?
+        .try_into()
+        .map_err(refused)?;
+    program.load(name, btf).map_err(refused)?;
+    program.attach().map(|_| ()).map_err(refused)
+}
+
+/// Loads and attaches one program on a raw tracepoint.
+pub fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let refused =
+        |e: aya::programs::ProgramError| Error::host(format!("this kernel has no tracepoint {name}")).because(e);
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| damaged(name))?
+        .try_into()
+        .map_err(refused)?;
+    program.load().map_err(refused)?;
+    program.attach(name).map(|_| ()).map_err(refused)
+}
+
+/// The kernel's type information as aya wants it.
+pub fn kernel_btf(path: &Path) -> Result<Btf> {
+    Btf::parse_file(path, aya::Endianness::default()).map_err(|e| {
+        Error::host(format!("the kernel's type information {} can't be read", path.display()))
+            .because(e)
+            .hint("use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
+    })
+}
+
+fn damaged(what: &str) -> Error {
+    Error::host(format!("the object with the tracing programs has no {what}")).hint("rebuild sandbox-trace")
+}
+
+/// An unpredictable number: a target that knew the keys' hash could hide facts behind others.
+fn seed() -> Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut bytes))
+        .map_err(|e| Error::host("could not read /dev/urandom").because(e))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The inode number of a namespace of this process, by its link in /proc.
+fn namespace(link: &str) -> Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(link)
+        .ok()
+        .and_then(|m| u32::try_from(m.ino()).ok())
+        .ok_or_else(|| Error::host(format!("could not read {link}")).hint("mount /proc"))
+}
+
+/// How many seccomp filters this process runs under; its children begin with as many.
+fn own_filters() -> u32 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|s| s.lines().find_map(|l| l.strip_prefix("Seccomp_filters:")?.trim().parse().ok()))
+        .unwrap_or(0)
+}
