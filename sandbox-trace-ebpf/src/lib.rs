@@ -23,6 +23,21 @@ pub mod arch {
     pub const COUNT: u8 = 3;
 }
 
+/// The programs that `sys_exit` goes on to, as indices into the map `NEXT`; 0 is none.
+pub mod program {
+    /// Files at hand.
+    pub const FILE: u32 = 1;
+    /// Names.
+    pub const NAMES: u32 = 2;
+    /// Sockets.
+    pub const NETWORK: u32 = 3;
+    /// Slots of the map.
+    pub const COUNT: u32 = 4;
+    /// The programs by index.
+    pub const NAMES_BY_INDEX: [&str; COUNT as usize] =
+        ["", "sys_exit_file", "sys_exit_names", "sys_exit_network"];
+}
+
 /// What could not be held or read, counted per CPU in the map `LOSSES`.
 pub mod loss {
     /// The ring was full: the fact was dropped, and is sent again when it happens again.

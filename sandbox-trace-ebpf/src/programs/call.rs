@@ -2,12 +2,11 @@
 //! go on; all else is for what is new, or has a path.
 
 use aya_ebpf::{cty::c_long, helpers::generated::bpf_task_pt_regs};
-use sandbox_trace_ebpf::{CallSpec, MAX_NR, arch, record, spec};
+use sandbox_trace_ebpf::{CallSpec, MAX_NR, arch, program, record, spec};
 
 use crate::{
-    file,
     kernel::{load, mix, off, read, read_user},
-    maps, names, network,
+    maps,
     ring::{self, Record, Seen},
     task::{self, Who},
 };
@@ -110,9 +109,18 @@ fn arguments(regs: *const u8, arch: u8) -> [u64; 8] {
     }
 }
 
-/// A call returned: everything begins here.
+/// What the registers say of a call that returned. `None` where there is nothing to look at but the call itself.
 #[inline(always)]
-pub fn returned(regs: *const u8, ret: i64) {
+pub fn decode(task: *const u8, regs: *const u8, ret: i64) -> Call {
+    let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
+    let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
+    let spec = spec_of(slot(arch, nr));
+    Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) }
+}
+
+/// A call returned: everything begins here. Gives the program that the call's kind needs beside, or 0.
+#[inline(always)]
+pub fn returned(regs: *const u8, ret: i64) -> u32 {
     let task = task::current();
     let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
     let slot = slot(arch, nr);
@@ -126,7 +134,7 @@ pub fn returned(regs: *const u8, ret: i64) {
             let call = Call { arch, nr, errno, ret, spec, args: [0; 8] };
             send(&who, &call, key);
         }
-        return;
+        return 0;
     }
     let mut call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) };
     if spec.kind == spec::kind::CLONE3 {
@@ -146,8 +154,23 @@ pub fn returned(regs: *const u8, ret: i64) {
     if !ring::is_seen(Seen::Calls, key) {
         send(&who, &call, key);
     }
-    if spec.kind != spec::kind::PLAIN {
-        dispatch(task, &who, &call);
+    program_for(spec.kind, errno)
+}
+
+/// Which program knows a kind; see [`program`]. 0 for none.
+#[inline(always)]
+fn program_for(call_kind: u8, errno: u32) -> u32 {
+    use spec::kind;
+    let failed = errno != 0;
+    match call_kind {
+        kind::OPEN | kind::OPEN_HOW if failed => program::NAMES,
+        kind::OPEN | kind::OPEN_HOW | kind::OPEN_HANDLE if !failed => program::FILE,
+        kind::MMAP | kind::MPROTECT | kind::FD_SETATTR if !failed => program::FILE,
+        kind::FLOCK | kind::FCNTL => program::FILE,
+        kind::NAMES => program::NAMES,
+        kind::EXEC if failed => program::NAMES,
+        kind::SOCKET | kind::ADDRESS | kind::SOCKETCALL => program::NETWORK,
+        _ => 0,
     }
 }
 
@@ -163,27 +186,6 @@ fn send(who: &Who, call: &Call, key: u64) {
     header.args = [a, b, c, d, e, f];
     if record.send() {
         ring::set_seen(Seen::Calls, key);
-    }
-}
-
-/// Hands a call over to what knows its kind.
-#[inline(always)]
-fn dispatch(task: *const u8, who: &Who, call: &Call) {
-    use spec::kind;
-    let failed = call.errno != 0;
-    match call.spec.kind {
-        kind::OPEN | kind::OPEN_HOW if failed => names::operation(task, who, call),
-        kind::OPEN | kind::OPEN_HOW | kind::OPEN_HANDLE if !failed => file::opened(task, who, call),
-        kind::MMAP if !failed => file::mapped(task, who, call),
-        kind::MPROTECT if !failed => file::protected(who, call),
-        kind::FLOCK | kind::FCNTL => file::locked(task, who, call),
-        kind::FD_SETATTR if !failed => file::changed(task, who, call),
-        kind::NAMES => names::operation(task, who, call),
-        kind::EXEC if failed => names::operation(task, who, call),
-        kind::SOCKET => network::made(who, call),
-        kind::ADDRESS => network::addressed(task, who, call),
-        kind::SOCKETCALL => network::multiplexed(task, who, call),
-        _ => {}
     }
 }
 

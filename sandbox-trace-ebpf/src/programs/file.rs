@@ -56,9 +56,21 @@ pub fn open_flags(call: &Call) -> u64 {
     if call.spec.kind == kind::OPEN_HOW { read_user(flags).unwrap_or(0) } else { flags }
 }
 
+/// A call that works on a file returned.
+#[inline(always)]
+pub fn returned(task: *const u8, who: &Who, call: &Call) {
+    match call.spec.kind {
+        kind::MMAP => mapped(task, who, call),
+        kind::MPROTECT => protected(who, call),
+        kind::FLOCK | kind::FCNTL => locked(task, who, call),
+        kind::FD_SETATTR => changed(task, who, call),
+        _ => opened(task, who, call),
+    }
+}
+
 /// A descriptor was opened.
 #[inline(always)]
-pub fn opened(task: *const u8, who: &Who, call: &Call) {
+fn opened(task: *const u8, who: &Who, call: &Call) {
     let Some(file) = must(of_descriptor(task, call.ret as u64)) else { return };
     let Some(flags) = must(read::<u32>(file + off!(file_flags) as u64)) else { return };
     if flags & O_PATH != 0 {
@@ -86,7 +98,7 @@ pub fn opened(task: *const u8, who: &Who, call: &Call) {
 
 /// Memory was mapped.
 #[inline(always)]
-pub fn mapped(task: *const u8, who: &Who, call: &Call) {
+fn mapped(task: *const u8, who: &Who, call: &Call) {
     let protection = call.arg(call.spec.flags);
     let personality: u32 = load(task, off!(task_personality));
     let executable =
@@ -108,7 +120,7 @@ unsafe extern "C" fn vma_file(_task: *mut c_void, vma: *mut c_void, context: *mu
 
 /// A mapping's protection was changed: executable now, it counts as a mapping of its file.
 #[inline(always)]
-pub fn protected(who: &Who, call: &Call) {
+fn protected(who: &Who, call: &Call) {
     if call.arg(call.spec.flags) & PROT_EXEC == 0 {
         return;
     }
@@ -131,7 +143,7 @@ pub fn protected(who: &Who, call: &Call) {
 
 /// A file was locked, or was locked by another.
 #[inline(always)]
-pub fn locked(task: *const u8, who: &Who, call: &Call) {
+fn locked(task: *const u8, who: &Who, call: &Call) {
     const F_SETLK: u64 = 6;
     const F_SETLKW: u64 = 7;
     const F_SETLK64: u64 = 13;
@@ -162,7 +174,7 @@ pub fn locked(task: *const u8, who: &Who, call: &Call) {
 
 /// Mode, owner or length were changed by descriptor.
 #[inline(always)]
-pub fn changed(task: *const u8, who: &Who, call: &Call) {
+fn changed(task: *const u8, who: &Who, call: &Call) {
     if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
         accessed(who, call, file, access::SETATTR, op::SETATTR);
     }

@@ -18,14 +18,46 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
+use sandbox_trace_ebpf::loss;
 
 /// `TP_PROTO(struct pt_regs *regs, long ret)`: all of a call is known when it returns, its errors included, and
 /// one hook costs half of two.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if task::is_recorded() {
-        call::returned(ctx.arg(0), ctx.arg(1));
+        let next = call::returned(ctx.arg(0), ctx.arg(1));
+        if next != 0 {
+            // Does not come back unless user space forgot to fill the table in.
+            // SAFETY: the programs of the table are of this one's type and take its context.
+            let _ = unsafe { maps::NEXT.tail_call(&ctx, next) };
+            kernel::count_loss(loss::KERNEL_READ);
+        }
     }
+    0
+}
+
+/// Goes on from [`sys_exit`] for calls that open, map, lock or change a file. Programs of their own, because the
+/// verifier walks through all that a program can do, and the product of all kinds is too much.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_file(ctx: BtfTracePointContext) -> i32 {
+    let task = task::current();
+    file::returned(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
+    0
+}
+
+/// Goes on from [`sys_exit`] for operations on names.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_names(ctx: BtfTracePointContext) -> i32 {
+    let task = task::current();
+    names::operation(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
+    0
+}
+
+/// Goes on from [`sys_exit`] for sockets.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_network(ctx: BtfTracePointContext) -> i32 {
+    let task = task::current();
+    network::returned(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
     0
 }
 

@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, CgroupArray, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, CgroupArray, HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use sandbox_trace_ebpf::{KernelLayout, loss, record, spec};
+use sandbox_trace_ebpf::{KernelLayout, loss, program, record, spec};
 
 /// Offsets and constants; user space fills it in before the programs load.
 #[unsafe(no_mangle)]
@@ -21,6 +21,10 @@ pub static TARGET: CgroupArray = CgroupArray::with_max_entries(1, 0);
 /// Slot 0: the process whose first exec begins the recording, or 0 when it has begun.
 #[map]
 pub static BEGIN: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The programs that `sys_exit` goes on to, by [`program`].
+#[map]
+pub static NEXT: ProgramArray = ProgramArray::with_max_entries(program::COUNT, 0);
 
 /// The way to user space.
 #[map]

@@ -2,7 +2,7 @@
 
 use sandbox_trace_ebpf::{
     record::{self, ADDRESS_BYTES},
-    spec::op,
+    spec::{kind, op},
 };
 
 use crate::{
@@ -28,11 +28,21 @@ struct Use {
     length: u64,
 }
 
+/// A call that works on a socket returned.
+#[inline(always)]
+pub fn returned(task: *const u8, who: &Who, call: &Call) {
+    match call.spec.kind {
+        kind::SOCKET => made(who, call),
+        kind::SOCKETCALL => multiplexed(task, who, call),
+        _ => addressed(task, who, call),
+    }
+}
+
 /// `socket` and `socketpair`: the arguments say all.
 #[inline(always)]
-pub fn made(who: &Who, call: &Call) {
-    let [family, kind, protocol, ..] = call.args;
-    send(who, call, &made_with(call.spec.op, family, kind, protocol));
+fn made(who: &Who, call: &Call) {
+    let [family, socket_type, protocol, ..] = call.args;
+    send(who, call, &made_with(call.spec.op, family, socket_type, protocol));
 }
 
 #[inline(always)]
@@ -50,7 +60,7 @@ fn made_with(operation: u8, family: u64, kind: u64, protocol: u64) -> Use {
 
 /// `bind`, `connect`, `sendto`: what the socket is comes from the socket.
 #[inline(always)]
-pub fn addressed(task: *const u8, who: &Who, call: &Call) {
+fn addressed(task: *const u8, who: &Who, call: &Call) {
     let spec = call.spec;
     let (address, length) = (call.arg(spec.path1), call.arg(spec.flags));
     if let Some(usage) = existing(task, spec.op, call.arg(spec.dir1), address, length) {
@@ -60,7 +70,7 @@ pub fn addressed(task: *const u8, who: &Who, call: &Call) {
 
 /// i386 `socketcall`: the real call is the first argument, its arguments are in memory.
 #[inline(always)]
-pub fn multiplexed(task: *const u8, who: &Who, call: &Call) {
+fn multiplexed(task: *const u8, who: &Who, call: &Call) {
     let memory = call.args[1];
     let Some([a, b, c]) = read_user::<[u32; 3]>(memory) else { return };
     let [a, b, c] = [u64::from(a), u64::from(b), u64::from(c)];

@@ -18,8 +18,11 @@ pub fn object() -> Result<Cow<'static, [u8]>> {
     match std::env::var_os(OBJECT_VARIABLE) {
         None => Ok(Cow::Borrowed(&EMBEDDED.0)),
         Some(path) => std::fs::read(&path).map(Cow::Owned).map_err(|e| {
-            Error::usage(format!("could not read the object that {OBJECT_VARIABLE} names: {}", path.display()))
-                .because(e)
+            Error::usage(format!(
+                "could not read the object that {OBJECT_VARIABLE} names: {}",
+                path.display()
+            ))
+            .because(e)
         }),
     }
 }

@@ -4,10 +4,10 @@ use std::{fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, CgroupArray, MapData, PerCpuArray, RingBuf},
+    maps::{Array, CgroupArray, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, RawTracePoint},
 };
-use sandbox_trace_ebpf::{MAX_NR, arch, loss};
+use sandbox_trace_ebpf::{MAX_NR, arch, loss, program};
 
 use super::{layout, programs, specs};
 use crate::error::{Error, Result};
@@ -19,6 +19,8 @@ const RING_BYTES: u32 = 4 << 20;
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Tracer {
     ebpf: Ebpf,
+    /// The kernel clears the table when its last user-space reference goes.
+    _next: ProgramArray<MapData>,
     /// Whether the kernel has the capability tracepoint.
     pub sees_capabilities: bool,
 }
@@ -52,6 +54,16 @@ impl Tracer {
             .map_err(|e| Error::host("could not set where the recording begins").because(e))?;
 
         let btf = kernel_btf(options.btf)?;
+        let mut next = ebpf
+            .take_map("NEXT")
+            .ok_or_else(|| damaged("map NEXT"))
+            .and_then(|map| ProgramArray::try_from(map).map_err(|e| damaged("map NEXT").because(e)))?;
+        for (index, name) in (0u32..).zip(program::NAMES_BY_INDEX).skip(1) {
+            let fd = load_btf(&mut ebpf, &btf, name, "sys_exit")?.fd();
+            fd.map_err(|e| Error::host("a tracing program was not loaded").because(e)).and_then(|fd| {
+                next.set(index, fd, 0).map_err(|e| Error::host("could not link the programs").because(e))
+            })?;
+        }
         for name in REQUIRED {
             attach_btf(&mut ebpf, &btf, name)?;
         }
@@ -62,7 +74,7 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, sees_capabilities })
+        Ok(Self { ebpf, _next: next, sees_capabilities })
     }
 
     /// The ring, to be read by one reader.
@@ -74,8 +86,8 @@ impl Tracer {
     /// How often each call returned: (architecture, number, count), all that are not 0.
     pub fn counts(&self) -> Result<Vec<(u8, u32, u64)>> {
         let map = self.ebpf.map("COUNTS").ok_or_else(|| damaged("map COUNTS"))?;
-        let counts: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(map).map_err(|e| Error::host("could not read the call counts").because(e))?;
+        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(map)
+            .map_err(|e| Error::host("could not read the call counts").because(e))?;
         let mut out = Vec::new();
         for (slot, values) in (0u32..).zip(counts.iter()) {
             let values = values.map_err(|e| Error::host("could not read the call counts").because(e))?;
@@ -92,12 +104,13 @@ impl Tracer {
     /// program because it was running already.
     pub fn losses(&self) -> Result<Vec<(&'static str, u64)>> {
         let map = self.ebpf.map("LOSSES").ok_or_else(|| damaged("map LOSSES"))?;
-        let counters: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(map).map_err(|e| Error::host("could not read the loss counters").because(e))?;
+        let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)
+            .map_err(|e| Error::host("could not read the loss counters").because(e))?;
         let mut out = Vec::new();
         for (index, name) in (0u32..).zip(loss::NAMES) {
-            let values =
-                counters.get(&index, 0).map_err(|e| Error::host("could not read the loss counters").because(e))?;
+            let values = counters
+                .get(&index, 0)
+                .map_err(|e| Error::host("could not read the loss counters").because(e))?;
             out.push((name, values.iter().sum()));
         }
         out.push(("program_missed", self.missed()));
@@ -143,31 +156,37 @@ pub fn load(btf: &Path) -> Result<Ebpf> {
         })
 }
 
-/// Loads and attaches one program on a BTF tracepoint.
+/// Loads one program for a BTF tracepoint: the verifier has its say.
+pub fn load_btf<'a>(
+    ebpf: &'a mut Ebpf,
+    btf: &Btf,
+    name: &str,
+    tracepoint: &str,
+) -> Result<&'a mut BtfTracePoint> {
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(name).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
+    program.load(tracepoint, btf).map_err(|e| refused(name, e))?;
+    Ok(program)
+}
+
+fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
+    Error::host(format!("the kernel did not take the tracing program {name}"))
+        .because(error)
+        .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.17 or later and root")
+}
+
+/// Loads one program for the BTF tracepoint of its name, and attaches it.
 pub fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
-    let refused = |e: aya::programs::ProgramError| {
-        Error::host(format!("the kernel did not take the program for the tracepoint {name}"))
-            .because(e)
-            .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.17 or later and root")
-    };
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| damaged(name))?
-        .try_into()
-        .map_err(refused)?;
-    program.load(name, btf).map_err(refused)?;
-    program.attach().map(|_| ()).map_err(refused)
+    load_btf(ebpf, btf, name, name)?.attach().map(|_| ()).map_err(|e| refused(name, e))
 }
 
 /// Loads and attaches one program on a raw tracepoint.
 pub fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    let refused =
-        |e: aya::programs::ProgramError| Error::host(format!("this kernel has no tracepoint {name}")).because(e);
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| damaged(name))?
-        .try_into()
-        .map_err(refused)?;
+    let refused = |e: aya::programs::ProgramError| {
+        Error::host(format!("this kernel has no tracepoint {name}")).because(e)
+    };
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).ok_or_else(|| damaged(name))?.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
     program.attach(name).map(|_| ()).map_err(refused)
 }
