@@ -219,7 +219,12 @@ pub fn capability(capability: u32, ret: i32) {
     let task = task::current();
     // SAFETY: the current task.
     let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as c_long as *const u8;
-    let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
+    let orig_ax: u64 = load(regs, off!(regs_orig_ax));
+    let (arch, mut nr) = number(task, orig_ax);
+    if orig_ax as u32 == u32::MAX {
+        // Not in a call: a page fault.
+        nr = u32::MAX;
+    }
     let who = task::identify(task);
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };
     let what = u64::from(nr) << 8 | u64::from(capability) | u64::from(arch) << 40 | 1 << 63;

@@ -1,13 +1,186 @@
-//! `record`: Record what a cgroup or a command does.
+//! `record`: what a cgroup or a command does, as a recording.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::Context;
-use crate::error::{Error, Exit, Result};
+use crate::{
+    error::{Error, Exit, Result},
+    output::{counted, grouped},
+    record::{self, Outcome, TargetChoice},
+    recording::{self, Recording},
+    requirements,
+};
 
-/// Arguments of the command.
+/// Records system calls, file accesses, sockets, capabilities and resource peaks of everything in the target,
+/// until the target is empty, the time is up, or Ctrl-C. Says `armed` on stderr once nothing can be missed.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(group(clap::ArgGroup::new("target").required(true).args(["cgroup", "command"])))]
+pub struct Args {
+    /// Record this cgroup and all below it: a directory, or a path below the cgroup v2 root. It may still be empty.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Where the recording goes; `-` is stdout, `.zst` at the end compresses.
+    #[arg(short, long, value_name = "FILE", default_value = "recording.json")]
+    output: PathBuf,
+    /// Stop after this long: 90, 90s, 5m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Which kernel hooks to use.
+    #[arg(long, value_enum, default_value_t = Hooks::Auto)]
+    hooks: Hooks,
+    /// Where facts begin to count. `container`: leave out what the container's runtime does to set it up.
+    #[arg(long, value_enum, default_value_t = BoundaryChoice::Auto)]
+    boundary: BoundaryChoice,
+    /// Record this command, from its first instruction.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Hooks {
+    /// The best that works here.
+    Auto,
+    /// Tracepoints on system calls.
+    Syscalls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BoundaryChoice {
+    /// `container` if the target turns out to be one, else `none`.
+    Auto,
+    /// From the first program of the container on.
+    Container,
+    /// Everything in the target.
+    None,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write a number with s, m or h behind it, such as 90s".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a number with s, m or h behind it, such as 90s")?;
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
+}
 
 /// Runs the command.
-pub fn main(_context: Context, _args: Args) -> Result<Exit> {
-    Err(Error::host("to come"))
+pub fn main(context: Context, args: Args) -> Result<Exit> {
+    check_output(&args.output)?;
+    let target = match args.cgroup {
+        Some(path) => TargetChoice::Cgroup(path),
+        None => TargetChoice::Command(args.command),
+    };
+    let boundary = match args.boundary {
+        BoundaryChoice::Auto => None,
+        BoundaryChoice::Container => Some(record::Boundary::Container),
+        BoundaryChoice::None => Some(record::Boundary::None),
+    };
+    let options = record::Options { target, duration: args.duration, boundary, quiet: context.quiet };
+    let outcome = record::record(&options)?;
+    recording::save(&outcome.recording, &args.output)?;
+    summarize(context, &outcome, &args.output);
+    Ok(if outcome.command_failed { Exit::Found } else { Exit::Clean })
+}
+
+/// Finds out before the run, not after it, that the result can't be written.
+fn check_output(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if path != Path::new("-") && !folder.is_dir() {
+        return Err(Error::usage(format!(
+            "could not write {}: there is no folder {}",
+            path.display(),
+            folder.display()
+        ))
+        .hint("make the folder, or name another file with -o"));
+    }
+    Ok(())
+}
+
+fn summarize(context: Context, outcome: &Outcome, output: &Path) {
+    let recording = &outcome.recording;
+    let lost = if recording.complete {
+        "nothing lost".into()
+    } else {
+        format!("INCOMPLETE: {}", requirements::describe_losses(&recording.losses))
+    };
+    let name = if output == Path::new("-") { "recording".into() } else { output.display().to_string() };
+    context.note(format!(
+        "✓ {name}: {}, {}, {}, {}, {lost}",
+        human_time(recording.duration_ms),
+        counted(recording.syscalls.len() as u64, "syscall"),
+        counted(recording.files.len() as u64, "path"),
+        counted(recording.executables.len() as u64, "executable"),
+    ));
+    if recording.duration_ms > 0 {
+        let percent = outcome.last_new_ms.min(recording.duration_ms) * 100 / recording.duration_ms;
+        context.note(format!("  the last new fact came at {percent} % of the run"));
+    }
+    if let Some(code) = recording.target.exit_code.filter(|code| *code != 0) {
+        context.note(format!("  the command failed: it exited with {code}; the recording is whole"));
+    }
+    for warning in &recording.warnings {
+        context.note(format!("  note: {warning}"));
+    }
+    if let Some(peaks) = peaks(recording) {
+        context.note(format!("  peaks: {peaks}"));
+    }
+    if output != Path::new("-") {
+        context.note(format!("  next: sandbox-trace emit-seccomp {name} -o seccomp.json"));
+    }
+}
+
+fn peaks(recording: &Recording) -> Option<String> {
+    let resources = &recording.resources;
+    let parts: Vec<String> = [
+        resources.memory_peak_bytes.map(|bytes| format!("memory {} KiB", grouped(bytes / 1024))),
+        resources.pids_peak.map(|n| counted(n, "task")),
+        resources.cpu_usec.map(|usec| format!("{} ms of CPU", grouped(usec / 1000))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `850 ms`, `4.2 s`, `4 min 31 s`, `2 h 5 min`.
+fn human_time(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for bad in ["", "s", "5d", "-1s", "1.5s", "99999999999999999999s", "9999999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_human() {
+        assert_eq!(human_time(850), "850 ms");
+        assert_eq!(human_time(4_250), "4.2 s");
+        assert_eq!(human_time(271_000), "4 min 31 s");
+        assert_eq!(human_time(7_500_000), "2 h 5 min");
+    }
 }

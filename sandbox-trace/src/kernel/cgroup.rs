@@ -1,1 +1,266 @@
-//! cgroups
+//! cgroups: finding the v2 hierarchy (alone, or beside v1 controllers), a target's directory, who is in it, what it
+//! uses.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// How the host mounts its cgroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where cgroup v2 is mounted.
+    pub root: PathBuf,
+    /// The v1 controllers and where they are mounted; empty on a unified host.
+    pub controllers: Vec<(String, PathBuf)>,
+}
+
+impl Hierarchy {
+    /// Finds the mounts of this process's mount namespace.
+    pub fn find() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts")
+            .map_err(|e| Error::host("could not read /proc/self/mounts").because(e).hint("mount /proc"))?;
+        Self::parse(&mounts).ok_or_else(|| {
+            Error::host("no cgroup v2 hierarchy is mounted")
+                .hint("mount one with `mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd's default")
+        })
+    }
+
+    fn parse(mounts: &str) -> Option<Self> {
+        let mut root = None;
+        let mut controllers = Vec::new();
+        for line in mounts.lines() {
+            let mut words = line.split(' ').skip(1);
+            let (Some(place), Some(kind), Some(options)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            match kind {
+                "cgroup2" if root.is_none() => root = Some(PathBuf::from(place)),
+                "cgroup" => controllers.extend(
+                    options
+                        .split(',')
+                        .filter(|o| matches!(*o, "memory" | "pids" | "cpuacct"))
+                        .map(|o| (o.to_owned(), PathBuf::from(place))),
+                ),
+                _ => {}
+            }
+        }
+        root.map(|root| Self { root, controllers })
+    }
+
+    /// `unified` or `hybrid`.
+    pub fn kind(&self) -> &'static str {
+        if self.controllers.is_empty() { "unified" } else { "hybrid" }
+    }
+}
+
+/// A cgroup v2 directory.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: PathBuf,
+    /// The path below the hierarchy's root, with a leading slash.
+    pub path: PathBuf,
+    handle: File,
+}
+
+impl Cgroup {
+    /// Opens the cgroup that a user names: a directory in the hierarchy, or a path below its root.
+    pub fn open(hierarchy: &Hierarchy, name: &Path) -> Result<Self> {
+        let below_root = hierarchy.root.join(name.strip_prefix("/").unwrap_or(name));
+        let candidates =
+            if name.starts_with(&hierarchy.root) { vec![name.to_owned()] } else { vec![below_root] };
+        for directory in &candidates {
+            if directory.join("cgroup.procs").exists() {
+                return Self::at(hierarchy, directory);
+            }
+        }
+        let looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
+        Err(Error::usage(format!("there is no cgroup {}", name.display()))
+            .because(io::Error::new(io::ErrorKind::NotFound, format!("looked for {}", looked.join(", "))))
+            .hint(format!(
+                "name a directory below {}; the cgroup of a process is the `0::` line of /proc/PID/cgroup",
+                hierarchy.root.display()
+            )))
+    }
+
+    /// Makes a new cgroup at the root of the hierarchy.
+    pub fn create(hierarchy: &Hierarchy, name: &str) -> Result<Self> {
+        let directory = hierarchy.root.join(name);
+        fs::create_dir(&directory).map_err(|e| {
+            Error::host(format!("could not make the cgroup {}", directory.display()))
+                .because(e)
+                .hint("run as root, with the cgroup hierarchy mounted writable")
+        })?;
+        Self::at(hierarchy, &directory)
+    }
+
+    fn at(hierarchy: &Hierarchy, directory: &Path) -> Result<Self> {
+        let handle = File::open(directory).map_err(|e| {
+            Error::usage(format!("could not open the cgroup {}", directory.display()))
+                .because(e)
+                .hint("run as root")
+        })?;
+        let below = directory.strip_prefix(&hierarchy.root).unwrap_or(directory);
+        Ok(Self { directory: directory.to_owned(), path: Path::new("/").join(below), handle })
+    }
+
+    /// The open directory, as the kernel takes it for a target.
+    pub fn handle(&self) -> &File {
+        &self.handle
+    }
+
+    /// Moves a process into the cgroup.
+    pub fn add(&self, pid: u32) -> Result<()> {
+        fs::write(self.directory.join("cgroup.procs"), pid.to_string()).map_err(|e| {
+            Error::host(format!("could not move process {pid} into {}", self.directory.display())).because(e)
+        })
+    }
+
+    /// Whether any process is in the cgroup or below it; `None` when the cgroup is gone.
+    pub fn populated(&self) -> Option<bool> {
+        // The root cgroup has no such file, and is never empty.
+        match fs::read_to_string(self.directory.join("cgroup.events")) {
+            Ok(text) => Some(text.lines().any(|line| line == "populated 1")),
+            Err(_) if self.path == Path::new("/") => Some(true),
+            Err(_) => None,
+        }
+    }
+
+    /// The processes in the cgroup and below it.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut out = Vec::new();
+        let mut queue = vec![self.directory.clone()];
+        while let Some(directory) = queue.pop() {
+            let procs = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            out.extend(procs.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            queue.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        }
+        out
+    }
+
+    /// Removes the cgroup; it stays if a process is still in it.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.directory)
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
+    }
+}
+
+/// What a cgroup uses now, and its own peaks where the kernel keeps them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Peak memory in bytes.
+    pub memory_peak: Option<u64>,
+    /// Tasks, or their peak where the kernel keeps one.
+    pub pids: Option<u64>,
+    /// CPU time in microseconds.
+    pub cpu_usec: Option<u64>,
+}
+
+/// Where a target's use can be read: the v2 directory, or v1 controllers beside it.
+#[derive(Debug, Default)]
+pub struct Meters {
+    memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    cpu: Option<PathBuf>,
+    created: Vec<PathBuf>,
+}
+
+impl Meters {
+    /// Makes v1 cgroups of the same name beside a new v2 cgroup and moves the process into them, so that a hybrid
+    /// host accounts for it too.
+    pub fn create(hierarchy: &Hierarchy, name: &str, pid: u32) -> Self {
+        let mut meters = Self::default();
+        for (controller, root) in &hierarchy.controllers {
+            let directory = root.join(name);
+            let made = fs::create_dir(&directory).is_ok();
+            if fs::write(directory.join("cgroup.procs"), pid.to_string()).is_ok() {
+                meters.set(controller, directory.clone());
+            }
+            if made {
+                meters.created.push(directory);
+            }
+        }
+        meters
+    }
+
+    /// The v1 cgroups that a process is in, for a target that somebody else made.
+    pub fn of_process(hierarchy: &Hierarchy, pid: u32) -> Self {
+        let mut meters = Self::default();
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        for line in text.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+            for (controller, root) in &hierarchy.controllers {
+                // The root cgroup would count the whole host.
+                if path != "/" && names.split(',').any(|name| name == controller) {
+                    meters.set(controller, root.join(path.trim_start_matches('/')));
+                }
+            }
+        }
+        meters
+    }
+
+    fn set(&mut self, controller: &str, directory: PathBuf) {
+        match controller {
+            "memory" => self.memory = Some(directory),
+            "pids" => self.pids = Some(directory),
+            _ => self.cpu = Some(directory),
+        }
+    }
+
+    /// Reads what the target uses.
+    pub fn read(&self, cgroup: &Cgroup) -> Usage {
+        let v1 = |directory: &Option<PathBuf>, file: &str| -> Option<u64> {
+            fs::read_to_string(directory.as_ref()?.join(file)).ok()?.trim().parse().ok()
+        };
+        let cpu_stat = || {
+            let text = fs::read_to_string(cgroup.directory.join("cpu.stat")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok())
+        };
+        Usage {
+            memory_peak: cgroup
+                .number("memory.peak")
+                .or_else(|| v1(&self.memory, "memory.max_usage_in_bytes"))
+                .or_else(|| cgroup.number("memory.current")),
+            pids: cgroup
+                .number("pids.peak")
+                .or_else(|| cgroup.number("pids.current"))
+                .or_else(|| v1(&self.pids, "pids.current")),
+            cpu_usec: v1(&self.cpu, "cpuacct.usage").map(|ns| ns / 1000).or_else(cpu_stat),
+        }
+    }
+
+    /// Removes the v1 cgroups that were made for the target.
+    pub fn remove(&self) {
+        for directory in &self.created {
+            if let Err(error) = fs::remove_dir(directory) {
+                tracing::debug!("{} stays: {error}", directory.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unified_and_hybrid_hosts_are_told_apart() {
+        let unified = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
+        let found = Hierarchy::parse(unified).unwrap();
+        assert_eq!((found.kind(), found.root.as_path()), ("unified", Path::new("/sys/fs/cgroup")));
+        let hybrid = "cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let found = Hierarchy::parse(hybrid).unwrap();
+        assert_eq!(found.kind(), "hybrid");
+        assert_eq!(found.root, Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(Hierarchy::parse("proc /proc proc rw 0 0\n"), None);
+    }
+}

@@ -1,1 +1,16 @@
 //! `record`: facts from the kernel to a recording.
+//!
+//! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into paths, [`collect`] keeps
+//! each fact once, [`session`] runs it all until the target ends.
+
+mod address;
+mod collect;
+mod command;
+pub mod decode;
+mod live;
+mod progress;
+mod resolve;
+mod session;
+
+pub use self::collect::Boundary;
+pub use self::session::{Options, Outcome, TargetChoice, record};

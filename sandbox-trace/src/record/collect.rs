@@ -1,0 +1,738 @@
+//! Facts → a recording: each fact is kept once, with who caused it and when it was first seen.
+//!
+//! Facts are kept apart by where the task stood (see [`class`]), because only the end of the run tells whether the
+//! target was a container, whose runtime's set-up does not count.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use nix::errno::Errno;
+use sandbox_trace_ebpf::{
+    Header,
+    record::{class, flag},
+    spec::op,
+};
+
+use super::{
+    address::{self, Address},
+    decode::{Body, Fact, Name},
+    resolve::{Place, Roots},
+};
+use crate::{
+    kernel::specs,
+    recording::{
+        Access, ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed,
+        FileAccess, NetworkUse, Recording, Syscall,
+    },
+};
+
+/// Most facts of one kind that are kept; a target that makes more on purpose is reported as a loss.
+const MAX_FACTS: usize = 4_000_000;
+/// Most argument tuples that are kept of one call.
+const MAX_TUPLES: usize = 4096;
+
+/// An executable, by the kernel side's key.
+type Key = u64;
+
+/// First sight, and who.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    first_ns: u64,
+    by: BTreeSet<Key>,
+}
+
+impl Seen {
+    fn add(&mut self, header: &Header) {
+        self.first_ns = if self.first_ns == 0 { header.time_ns } else { self.first_ns.min(header.time_ns) };
+        if header.exe != 0 {
+            self.by.insert(header.exe);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.first_ns = match (self.first_ns, other.first_ns) {
+            (0, first) | (first, 0) => first,
+            (a, b) => a.min(b),
+        };
+        self.by.extend(other.by);
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Call {
+    seen: Seen,
+    succeeded: bool,
+    errors: BTreeSet<u32>,
+    tuples: BTreeMap<BTreeMap<u8, u64>, BTreeSet<Key>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct File {
+    seen: Seen,
+    access: Access,
+    owner: Option<bool>,
+    operations: BTreeSet<&'static str>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Capability {
+    seen: Seen,
+    calls: BTreeSet<(u8, u32)>,
+}
+
+/// Path, link target, error.
+type FileKey = (BytePath, Option<BytePath>, u32);
+/// Operation, family, type, protocol, address, error.
+type NetworkKey = (u8, u16, u16, u32, Option<BytePath>, u32);
+
+/// The facts of one place that a task can stand in.
+#[derive(Debug, Default)]
+struct Facts {
+    calls: BTreeMap<(u8, u32), Call>,
+    files: BTreeMap<FileKey, File>,
+    network: BTreeMap<NetworkKey, Seen>,
+    /// By number, and whether it was granted.
+    capabilities: BTreeMap<(u32, bool), Capability>,
+    credentials: BTreeMap<(u32, u32), BTreeSet<Key>>,
+    executed: BTreeSet<Key>,
+}
+
+/// Keeps facts until the recording is made of them.
+#[derive(Debug, Default)]
+pub struct Collector {
+    by_class: [Facts; 3],
+    /// Calls of a runtime's set-up that were made with a filter in force: the runtime's needs of the filter.
+    filtered_setup: Facts,
+    executables: HashMap<Key, BytePath>,
+    roots: Roots,
+    /// Distinct facts so far, for the progress line.
+    pub distinct: Distinct,
+    /// Ring records that could not be read.
+    pub undecodable: u64,
+    overflow: u64,
+    tuple_overflow: u64,
+}
+
+/// How many distinct facts there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Distinct {
+    /// System calls, by architecture and number.
+    pub syscalls: u64,
+    /// Paths that were accessed.
+    pub paths: u64,
+    /// Uses of sockets.
+    pub network: u64,
+    /// Capabilities.
+    pub capabilities: u64,
+}
+
+impl Distinct {
+    /// All kinds together.
+    pub fn total(self) -> u64 {
+        self.syscalls + self.paths + self.network + self.capabilities
+    }
+}
+
+/// Where facts begin to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// Inside the container: what runs an image from inside it, and calls under a filter of its own.
+    Container,
+    /// Everything in the target.
+    None,
+}
+
+impl Collector {
+    /// Takes in one fact.
+    pub fn add(&mut self, fact: Fact) {
+        let Fact { header, body } = fact;
+        match body {
+            Body::Executable(path) => {
+                if self.executables.len() < MAX_FACTS {
+                    self.executables.insert(header.exe, path.into());
+                }
+            }
+            Body::Call => self.call(&header),
+            Body::Capability => self.capability(&header),
+            Body::File(path) => self.file(&header, path),
+            Body::Names { first, second } => self.names(&header, first, second),
+            Body::Exec { path, script } => self.exec(&header, path, script),
+            Body::Network { address, base } => self.network(&header, &address, base),
+        }
+    }
+
+    fn facts(&mut self, header: &Header) -> &mut Facts {
+        let facts = match header.class & !class::FILTERED {
+            class::SETUP if header.class & class::FILTERED != 0 => &mut self.filtered_setup,
+            class::SETUP => &mut self.by_class[1],
+            class::INSIDE => &mut self.by_class[2],
+            _ => &mut self.by_class[0],
+        };
+        facts.credentials.entry((header.uid, header.gid)).or_default().insert(header.exe);
+        facts
+    }
+
+    fn call(&mut self, header: &Header) {
+        let tuple: BTreeMap<u8, u64> =
+            (0u8..).zip(header.args).filter(|(index, _)| header.mask & (1 << index) != 0).collect();
+        let facts = self.facts(header);
+        let new = !facts.calls.contains_key(&(header.arch, header.nr));
+        let call = facts.calls.entry((header.arch, header.nr)).or_default();
+        call.seen.add(header);
+        if header.errno == 0 {
+            call.succeeded = true;
+        } else {
+            call.errors.insert(header.errno);
+        }
+        let mut full = false;
+        if header.mask != 0 {
+            full = call.tuples.len() >= MAX_TUPLES && !call.tuples.contains_key(&tuple);
+            if !full {
+                call.tuples.entry(tuple).or_default().insert(header.exe);
+            }
+        }
+        self.tuple_overflow += u64::from(full);
+        self.distinct.syscalls += u64::from(new);
+    }
+
+    fn capability(&mut self, header: &Header) {
+        let [number, ..] = header.args;
+        let facts = self.facts(header);
+        let key = (u32::try_from(number).unwrap_or(u32::MAX), header.errno == 0);
+        let new = !facts.capabilities.contains_key(&key);
+        let entry = facts.capabilities.entry(key).or_default();
+        entry.seen.add(header);
+        entry.calls.insert((header.arch, header.nr));
+        self.distinct.capabilities += u64::from(new);
+    }
+
+    fn file(&mut self, header: &Header, mut path: Vec<u8>) {
+        const S_IFMT: u64 = 0o170_000;
+        const S_IFDIR: u64 = 0o040_000;
+        let [bits, mode, ..] = header.args;
+        if mode & S_IFMT == S_IFDIR && path != b"/" {
+            path.push(b'/');
+        }
+        let owner = Some(header.flags & flag::OWNER != 0);
+        self.access(header, path, access_of(bits), owner, None);
+    }
+
+    fn access(
+        &mut self,
+        header: &Header,
+        path: Vec<u8>,
+        access: Access,
+        owner: Option<bool>,
+        link_target: Option<Vec<u8>>,
+    ) {
+        let facts = self.facts(header);
+        let key = (path.into(), link_target.map(BytePath::from), header.errno);
+        let new = !facts.files.contains_key(&key);
+        if new && facts.files.len() >= MAX_FACTS {
+            self.overflow += 1;
+            return;
+        }
+        let file = facts.files.entry(key).or_default();
+        file.owner = match (new, file.owner, owner) {
+            (true, _, owner) => owner,
+            (false, Some(a), Some(b)) => Some(a && b),
+            _ => None,
+        };
+        file.seen.add(header);
+        file.access |= access;
+        file.operations.insert(operation(header.op));
+        self.distinct.paths += u64::from(new && header.errno == 0);
+    }
+
+    fn exec(&mut self, header: &Header, path: Vec<u8>, script: Option<Name>) {
+        self.facts(header).executed.insert(header.exe);
+        // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
+        // opened by the kernel and needs nothing as long as the profile stays the same.
+        let path = match script {
+            Some(name) => self.roots.of(header.tgid).path(&name, true),
+            None => path,
+        };
+        let header = Header { op: op::EXEC, ..*header };
+        self.access(&header, path, Access::EXEC, None, None);
+    }
+
+    fn names(&mut self, header: &Header, first: Option<Name>, second: Option<Name>) {
+        let place = self.roots.of(header.tgid);
+        for (path, access, link_target) in named(place, header, first, second) {
+            self.access(header, path, access, None, link_target);
+        }
+    }
+
+    fn network(&mut self, header: &Header, bytes: &[u8], base: Vec<u8>) {
+        let [family, socket_type, protocol, ..] = header.args;
+        let address = match address::parse(bytes) {
+            None => None,
+            Some(Address::Text(text)) => Some(text),
+            Some(Address::Path(path)) => {
+                let path = self.roots.of(header.tgid).path(&Name { base, name: path }, true);
+                if header.op == op::BIND {
+                    self.access(header, path.clone(), Access::CREATE, Some(true), None);
+                }
+                Some([b"unix:".as_slice(), &path].concat())
+            }
+        };
+        let key = (
+            header.op,
+            u16::try_from(family).unwrap_or(u16::MAX),
+            u16::try_from(socket_type).unwrap_or(u16::MAX),
+            u32::try_from(protocol).unwrap_or(u32::MAX),
+            address.map(BytePath::from),
+            // A connection in progress was allowed, which is all that counts here.
+            if header.errno == Errno::EINPROGRESS as u32 { 0 } else { header.errno },
+        );
+        let facts = self.facts(header);
+        let new = !facts.network.contains_key(&key);
+        if new && facts.network.len() >= MAX_FACTS {
+            self.overflow += 1;
+            return;
+        }
+        facts.network.entry(key).or_default().add(header);
+        self.distinct.network += u64::from(new);
+    }
+
+    /// Takes in a call that a live task is blocked in.
+    pub fn blocked_call(&mut self, header: &Header) {
+        self.call(header);
+    }
+
+    /// Whether any task ran an image from inside another mount namespace.
+    pub fn has_container(&self) -> bool {
+        let [_, _, inside] = &self.by_class;
+        !inside.executed.is_empty() || !inside.calls.is_empty()
+    }
+
+    /// What could not be kept.
+    pub fn losses(&self) -> [(&'static str, u64); 3] {
+        [
+            ("facts_overflow", self.overflow),
+            ("arguments_overflow", self.tuple_overflow),
+            ("undecodable", self.undecodable),
+        ]
+    }
+
+    /// Fills in what was collected. `start_ns` is when the recording began, on the clock of the facts.
+    pub fn finish(
+        self,
+        boundary: Boundary,
+        start_ns: u64,
+        counts: &[(u8, u32, u64)],
+        recording: &mut Recording,
+    ) {
+        let [host, setup, inside] = self.by_class;
+        let facts = match boundary {
+            Boundary::Container => {
+                let mut facts = inside;
+                facts.merge(Facts { calls: self.filtered_setup.calls, ..Facts::default() });
+                facts
+            }
+            Boundary::None => {
+                let mut facts = host;
+                for other in [setup, inside, self.filtered_setup] {
+                    facts.merge(other);
+                }
+                facts
+            }
+        };
+        let names = Names::of(&facts, &self.executables, start_ns);
+        facts.print(&names, counts, recording);
+        recording.executables = names.executables;
+    }
+}
+
+impl Facts {
+    fn merge(&mut self, other: Self) {
+        let Self { calls, files, network, capabilities, credentials, executed } = other;
+        for (key, call) in calls {
+            let mine = self.calls.entry(key).or_default();
+            mine.seen.merge(call.seen);
+            mine.succeeded |= call.succeeded;
+            mine.errors.extend(call.errors);
+            for (tuple, by) in call.tuples {
+                mine.tuples.entry(tuple).or_default().extend(by);
+            }
+        }
+        for (key, file) in files {
+            let new = !self.files.contains_key(&key);
+            let mine = self.files.entry(key).or_default();
+            mine.owner = match (new, mine.owner, file.owner) {
+                (true, _, owner) => owner,
+                (false, Some(a), Some(b)) => Some(a && b),
+                _ => None,
+            };
+            mine.seen.merge(file.seen);
+            mine.access |= file.access;
+            mine.operations.extend(file.operations);
+        }
+        for (key, seen) in network {
+            self.network.entry(key).or_default().merge(seen);
+        }
+        for (key, capability) in capabilities {
+            let mine = self.capabilities.entry(key).or_default();
+            mine.seen.merge(capability.seen);
+            mine.calls.extend(capability.calls);
+        }
+        for (key, by) in credentials {
+            self.credentials.entry(key).or_default().extend(by);
+        }
+        self.executed.extend(executed);
+    }
+
+    fn print(self, names: &Names, counts: &[(u8, u32, u64)], recording: &mut Recording) {
+        let counts: BTreeMap<(u8, u32), u64> =
+            counts.iter().map(|(arch, nr, n)| ((*arch, *nr), *n)).collect();
+        recording.syscalls = self
+            .calls
+            .into_iter()
+            .map(|((arch, nr), call)| Syscall {
+                arch: specs::arch_name(arch).into(),
+                nr,
+                name: call_name(arch, nr),
+                count: counts.get(&(arch, nr)).copied().unwrap_or(0).max(1),
+                args: call
+                    .tuples
+                    .into_iter()
+                    .map(|(values, by)| ArgTuple { values, by: names.indices(&by) })
+                    .collect(),
+                errors: call
+                    .errors
+                    .iter()
+                    .map(|e| error_name(*e))
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
+                succeeded: call.succeeded,
+                first_ms: names.milliseconds(call.seen.first_ns),
+                by: names.indices(&call.seen.by),
+            })
+            .collect();
+        recording.failed = Failed::default();
+        for ((path, link_target, errno), file) in self.files {
+            let access = FileAccess {
+                path,
+                access: file.access,
+                link_target,
+                owner: file.owner,
+                operations: file.operations.into_iter().map(Into::into).collect(),
+                error: (errno != 0).then(|| error_name(errno)),
+                first_ms: names.milliseconds(file.seen.first_ns),
+                by: names.indices(&file.seen.by),
+            };
+            if errno == 0 { recording.files.push(access) } else { recording.failed.files.push(access) }
+        }
+        for ((operation_nr, family, kind, protocol, address, errno), seen) in self.network {
+            let usage = NetworkUse {
+                operation: operation(operation_nr).into(),
+                family: address::family(family),
+                family_nr: family,
+                socket_type: address::socket_type(kind),
+                type_nr: kind,
+                protocol,
+                address,
+                error: (errno != 0).then(|| error_name(errno)),
+                first_ms: names.milliseconds(seen.first_ns),
+                by: names.indices(&seen.by),
+            };
+            if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
+        }
+        recording.capabilities = self
+            .capabilities
+            .into_iter()
+            .map(|((number, granted), capability)| CapabilityUse {
+                name: capability_name(number),
+                nr: number,
+                granted,
+                probe: capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
+                syscalls: capability
+                    .calls
+                    .iter()
+                    .map(|(arch, nr)| call_name(*arch, *nr))
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
+                first_ms: names.milliseconds(capability.seen.first_ns),
+                by: names.indices(&capability.seen.by),
+            })
+            .collect();
+        recording.credentials = self
+            .credentials
+            .into_iter()
+            .map(|((uid, gid), by)| Credential { uid, gid, by: names.indices(&by) })
+            .collect();
+    }
+}
+
+/// Executable keys → the recording's list, sorted by path.
+struct Names {
+    executables: Vec<Executable>,
+    index: HashMap<Key, ExecutableIndex>,
+    start_ns: u64,
+}
+
+impl Names {
+    fn of(facts: &Facts, paths: &HashMap<Key, BytePath>, start_ns: u64) -> Self {
+        let mut used: BTreeSet<Key> = facts.executed.clone();
+        used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
+        used.extend(facts.files.values().flat_map(|file| file.seen.by.iter()));
+        used.extend(facts.network.values().flat_map(|seen| seen.by.iter()));
+        used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
+        used.extend(facts.credentials.values().flatten());
+        used.remove(&0);
+        let path = |key: &Key| paths.get(key).cloned().unwrap_or_default();
+        // One entry a path, though two mounts or two inodes may have had it.
+        let mut by_path: BTreeMap<BytePath, bool> = BTreeMap::new();
+        for key in &used {
+            *by_path.entry(path(key)).or_default() |= facts.executed.contains(key);
+        }
+        let position: HashMap<&BytePath, ExecutableIndex> = by_path.keys().zip(0..).collect();
+        let index = used.iter().filter_map(|key| Some((*key, *position.get(&path(key))?))).collect();
+        let executables = by_path
+            .iter()
+            .map(|(path, executed)| Executable { path: path.clone(), executed: *executed })
+            .collect();
+        Self { executables, index, start_ns }
+    }
+
+    fn indices(&self, keys: &BTreeSet<Key>) -> Vec<ExecutableIndex> {
+        let set: BTreeSet<ExecutableIndex> =
+            keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
+        set.into_iter().collect()
+    }
+
+    fn milliseconds(&self, ns: u64) -> u64 {
+        ns.saturating_sub(self.start_ns) / 1_000_000
+    }
+}
+
+/// What an operation on names accesses: path, access, link target.
+fn named(
+    place: Place<'_>,
+    header: &Header,
+    first: Option<Name>,
+    second: Option<Name>,
+) -> Vec<(Vec<u8>, Access, Option<Vec<u8>>)> {
+    const AT_REMOVEDIR: u32 = 0x200;
+    const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+    const AT_SYMLINK_FOLLOW: u32 = 0x400;
+    const RENAME_EXCHANGE: u32 = 2;
+    const O_NOFOLLOW: u32 = 0o400_000;
+    const O_CREAT: u32 = 0o100;
+    const O_EXCL: u32 = 0o200;
+    let flags = header.call_flags;
+    let directory = |mut path: Vec<u8>| {
+        if path != b"/" {
+            path.push(b'/');
+        }
+        path
+    };
+    let slash = |path: Vec<u8>| if place.is_directory(&path) { directory(path) } else { path };
+    let Some(first) = first else { return Vec::new() };
+    let follow = |yes: bool| place.path(&first, yes);
+    match header.op {
+        op::OPEN => {
+            let last = flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
+            vec![(slash(follow(last)), open_access(flags), None)]
+        }
+        op::UNLINK if flags & AT_REMOVEDIR == 0 => vec![(follow(false), Access::DELETE, None)],
+        op::UNLINK | op::RMDIR => vec![(directory(follow(false)), Access::DELETE, None)],
+        op::MKDIR => vec![(directory(follow(false)), Access::CREATE, None)],
+        op::MKNOD | op::SYMLINK => vec![(follow(false), Access::CREATE, None)],
+        op::SETATTR => {
+            let last = flags & AT_SYMLINK_NOFOLLOW == 0;
+            vec![(slash(follow(last)), Access::SETATTR, None)]
+        }
+        op::SETATTR_NOFOLLOW => vec![(follow(false), Access::SETATTR, None)],
+        op::EXEC => vec![(follow(true), Access::EXEC, None)],
+        op::LINK => {
+            let Some(second) = second else { return Vec::new() };
+            let old = follow(flags & AT_SYMLINK_FOLLOW != 0);
+            vec![(place.path(&second, false), Access::LINK, Some(old))]
+        }
+        op::RENAME => {
+            let Some(second) = second else { return Vec::new() };
+            let (mut old, mut new) = (follow(false), place.path(&second, false));
+            if place.is_directory(if header.errno == 0 { &new } else { &old }) {
+                (old, new) = (directory(old), directory(new));
+            }
+            if flags & RENAME_EXCHANGE != 0 {
+                let both = Access::READ | Access::WRITE;
+                vec![(old, both, None), (new, both, None)]
+            } else {
+                // The kernel asks for reading the source too: a rename must not reveal what can't be read.
+                let source = Access::READ | Access::WRITE | Access::DELETE;
+                vec![(old, source, None), (new, Access::WRITE | Access::CREATE, None)]
+            }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What an open with these flags asks for.
+fn open_access(flags: u32) -> Access {
+    const O_CREAT: u32 = 0o100;
+    const O_TRUNC: u32 = 0o1000;
+    const O_APPEND: u32 = 0o2000;
+    const O_PATH: u32 = 0o10_000_000;
+    if flags & O_PATH != 0 {
+        return Access::none();
+    }
+    let write = if flags & O_APPEND != 0 { Access::APPEND } else { Access::WRITE };
+    let mut access = match flags & 3 {
+        0 => Access::READ,
+        1 => write,
+        2 => Access::READ | write,
+        _ => Access::none(),
+    };
+    if flags & O_CREAT != 0 {
+        access |= Access::CREATE;
+    }
+    if flags & O_TRUNC != 0 {
+        access |= Access::WRITE | Access::SETATTR;
+    }
+    access
+}
+
+/// The kernel side's access bits, which are a recording's by definition.
+fn access_of(bits: u64) -> Access {
+    use sandbox_trace_ebpf::record::access as bit;
+    [
+        (bit::READ, Access::READ),
+        (bit::WRITE, Access::WRITE),
+        (bit::APPEND, Access::APPEND),
+        (bit::CREATE, Access::CREATE),
+        (bit::SETATTR, Access::SETATTR),
+        (bit::EXEC, Access::EXEC),
+        (bit::MAP_EXEC, Access::MAP_EXEC),
+        (bit::LOCK, Access::LOCK),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| bits & bit != 0)
+    .fold(Access::none(), |set, (_, access)| set | access)
+}
+
+fn operation(op: u8) -> &'static str {
+    match op {
+        op::OPEN => "open",
+        op::UNLINK => "unlink",
+        op::RMDIR => "rmdir",
+        op::MKDIR => "mkdir",
+        op::MKNOD => "mknod",
+        op::SYMLINK => "symlink",
+        op::LINK => "link",
+        op::RENAME => "rename",
+        op::SETATTR | op::SETATTR_NOFOLLOW => "setattr",
+        op::EXEC => "exec",
+        op::MMAP => "mmap",
+        op::LOCK_SHARED | op::LOCK_EXCLUSIVE => "lock",
+        op::SOCKET => "socket",
+        op::SOCKETPAIR => "socketpair",
+        op::BIND => "bind",
+        op::CONNECT => "connect",
+        op::SENDTO => "sendto",
+        _ => "other",
+    }
+}
+
+/// The number of a capability question that came from a page fault, not from a call.
+const NO_CALL: u32 = u32::MAX;
+
+fn call_name(arch: u8, nr: u32) -> String {
+    if nr == NO_CALL {
+        return "page_fault".into();
+    }
+    specs::name(arch, nr).map_or_else(|| format!("syscall_{nr}"), Into::into)
+}
+
+/// The name of an error; the kernel's own "restart this call" codes are an interruption.
+fn error_name(errno: u32) -> String {
+    match errno {
+        512..=516 => "EINTR".into(),
+        _ => match Errno::from_raw(i32::try_from(errno).unwrap_or(0)) {
+            Errno::UnknownErrno => format!("errno_{errno}"),
+            known => format!("{known:?}"),
+        },
+    }
+}
+
+/// Names of the capabilities by number. Source: include/uapi/linux/capability.h.
+const CAPABILITIES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
+fn capability_name(number: u32) -> String {
+    CAPABILITIES.get(number as usize).map_or_else(|| format!("capability_{number}"), |name| (*name).into())
+}
+
+/// Questions that the kernel asks without need: every growth of memory asks whether the task may use the reserve
+/// for administrators (`__vm_enough_memory`, mm/util.c), unaudited, and goes on the same without it as long as
+/// there is memory.
+fn is_probe(capability: u32, arch: u8, nr: u32) -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    const MEMORY: [&str; 20] = [
+        "brk",
+        "clone",
+        "clone3",
+        "execve",
+        "execveat",
+        "fork",
+        "ftruncate",
+        "madvise",
+        "memfd_create",
+        "mmap",
+        "mmap2",
+        "mprotect",
+        "mremap",
+        "pwrite64",
+        "shmat",
+        "shmget",
+        "vfork",
+        "write",
+        "exit",
+        "exit_group",
+    ];
+    capability == CAP_SYS_ADMIN
+        && (nr == NO_CALL || specs::name(arch, nr).is_some_and(|name| MEMORY.contains(&name)))
+}

@@ -1,0 +1,523 @@
+//! One recording from start to end: target, tracer, ring, signals, and the file's contents at last.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    time::{Duration, SystemTime},
+};
+
+use aya::maps::{MapData, RingBuf};
+use nix::{
+    sys::signal::{Signal, kill},
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    collect::{Boundary, Collector},
+    command::Held,
+    decode, live,
+    progress::Progress,
+};
+use crate::{
+    error::{Error, Result},
+    kernel::{
+        cgroup::{Cgroup, Hierarchy, Meters},
+        layout::KERNEL_BTF,
+        tracer::{self, Tracer},
+    },
+    output,
+    recording::{BytePath, Host, Recording, Resources, SCHEMA, Target},
+};
+
+/// Names another file to take the kernel's type information from; for trying out a kernel that has none.
+pub const BTF_VARIABLE: &str = "SANDBOX_TRACE_BTF";
+
+/// How often the ring is read, the target looked at and the progress line drawn.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a command that was told to stop may take, before the recording ends without it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub enum TargetChoice {
+    /// An existing cgroup, and all below it.
+    Cgroup(PathBuf),
+    /// A command, started in a cgroup of its own.
+    Command(Vec<OsString>),
+}
+
+/// How to record.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What.
+    pub target: TargetChoice,
+    /// Stop after this long.
+    pub duration: Option<Duration>,
+    /// Where facts begin to count; `None` chooses by what the target turns out to be.
+    pub boundary: Option<Boundary>,
+    /// No progress line.
+    pub quiet: bool,
+}
+
+/// A finished recording, and how its command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The recording.
+    pub recording: Recording,
+    /// Whether a recorded command ended by itself, and failed.
+    pub command_failed: bool,
+    /// When the last fact was new, in milliseconds of the run.
+    pub last_new_ms: u64,
+}
+
+/// Why a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Target,
+    Duration,
+    Signal,
+}
+
+/// Records until the target ends, the time is up or a signal comes. Says `armed` on stderr when nothing can be
+/// missed any more.
+pub fn record(options: &Options) -> Result<Outcome> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::host("recording needs root: it loads eBPF programs and reads other processes")
+            .hint("run it with sudo"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::host("could not start the event loop").because(e))?;
+    runtime.block_on(Session::run(options))
+}
+
+/// Everything of a recording that is under way.
+struct Session<'a> {
+    options: &'a Options,
+    hierarchy: Hierarchy,
+    cgroup: Cgroup,
+    meters: Meters,
+    tracer: Tracer,
+    collector: Collector,
+    resources: Resources,
+    /// CPU time at the last sample.
+    last_cpu: Option<(Instant, u64)>,
+    /// A command whose cgroup is this session's own.
+    child: Option<Child>,
+    status: Option<ExitStatus>,
+    /// Whether any process has been in the target: an empty cgroup that nobody has entered yet is waited for.
+    seen_populated: bool,
+    /// Whether a populated target was in the host's mount namespace when the recording began.
+    host_at_start: bool,
+    last_new_ns: u64,
+}
+
+impl<'a> Session<'a> {
+    async fn run(options: &'a Options) -> Result<Outcome> {
+        let btf = std::env::var_os(BTF_VARIABLE).map_or_else(|| PathBuf::from(KERNEL_BTF), PathBuf::from);
+        let hierarchy = Hierarchy::find()?;
+        let mut session = match &options.target {
+            TargetChoice::Cgroup(path) => Self::on_cgroup(options, hierarchy, path, &btf)?,
+            TargetChoice::Command(command) => {
+                return Self::on_command(options, hierarchy, command, &btf).await;
+            }
+        };
+        session.until_the_end(|_| Ok(())).await
+    }
+
+    fn new(
+        options: &'a Options,
+        hierarchy: Hierarchy,
+        cgroup: Cgroup,
+        meters: Meters,
+        tracer: Tracer,
+    ) -> Self {
+        Self {
+            options,
+            hierarchy,
+            cgroup,
+            meters,
+            tracer,
+            collector: Collector::default(),
+            resources: Resources::default(),
+            last_cpu: None,
+            child: None,
+            status: None,
+            seen_populated: false,
+            host_at_start: false,
+            last_new_ns: 0,
+        }
+    }
+
+    fn on_cgroup(options: &'a Options, hierarchy: Hierarchy, path: &Path, btf: &Path) -> Result<Self> {
+        let cgroup = Cgroup::open(&hierarchy, path)?;
+        let tracer = Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of: 0, btf })?;
+        let mut session = Self::new(options, hierarchy, cgroup, Meters::default(), tracer);
+        session.host_at_start = session.cgroup.processes().into_iter().any(in_own_mount_namespace);
+        Ok(session)
+    }
+
+    async fn on_command(
+        options: &'a Options,
+        hierarchy: Hierarchy,
+        command: &[OsString],
+        btf: &Path,
+    ) -> Result<Outcome> {
+        let name = format!("sandbox-trace-{}", std::process::id());
+        let cgroup = Cgroup::create(&hierarchy, &name)?;
+        let started = Held::fork(command).and_then(|held| {
+            cgroup.add(held.pid)?;
+            let meters = Meters::create(&hierarchy, &name, held.pid);
+            let tracer =
+                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of: held.pid, btf });
+            match tracer {
+                Ok(tracer) => Ok((held, meters, tracer)),
+                Err(error) => {
+                    meters.remove();
+                    Err(error)
+                }
+            }
+        });
+        let (held, meters, tracer) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // The held process ends by itself: its pipe is closed.
+                std::thread::sleep(Duration::from_millis(20));
+                let _ = cgroup.remove();
+                return Err(error);
+            }
+        };
+        let mut session = Self::new(options, hierarchy, cgroup, meters, tracer);
+        session.seen_populated = true;
+        let outcome = session
+            .until_the_end(|session| {
+                session.child = Some(held.release()?);
+                Ok(())
+            })
+            .await;
+        session.meters.remove();
+        if let Err(error) = session.cgroup.remove() {
+            tracing::info!("the cgroup {} stays: {error}", session.cgroup.path.display());
+        }
+        outcome
+    }
+
+    async fn until_the_end(&mut self, go: impl FnOnce(&mut Self) -> Result<()>) -> Result<Outcome> {
+        let lost_signal = |e: std::io::Error| Error::host("could not listen for signals").because(e);
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(lost_signal)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(lost_signal)?;
+        let ring = self.tracer.ring()?;
+        // SAFETY: the ring owns its descriptor, and keeps it open as long as it lives.
+        let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(std::io::Error::from)
+            .map_err(|e| Error::host("could not wait for the ring buffer").because(e))?;
+        let mut progress = Progress::start(self.options.quiet);
+        let (start_ns, start) = (monotonic_ns()?, Instant::now());
+        let started = SystemTime::now();
+        output::note("armed");
+        go(self)?;
+
+        let end = self.options.duration.map(|duration| start + duration);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut grace: Option<Instant> = None;
+        let ended = loop {
+            tokio::select! {
+                guard = ring.readable_mut() => {
+                    if let Ok(mut guard) = guard {
+                        self.drain(guard.get_inner_mut());
+                        guard.clear_ready();
+                    }
+                }
+                _ = tick.tick() => {
+                    self.drain(ring.get_mut());
+                    self.sample();
+                    progress.update(self.collector.distinct, self.lost());
+                    if self.target_ended() {
+                        break if grace.is_some() { Ended::Signal } else { Ended::Target };
+                    }
+                    if grace.is_some_and(|until| Instant::now() >= until) {
+                        break Ended::Signal;
+                    }
+                }
+                _ = interrupt.recv() => match self.stop(None, &mut grace) { true => break Ended::Signal, false => {} },
+                _ = terminate.recv() => match self.stop(Some(Signal::SIGTERM), &mut grace) { true => break Ended::Signal, false => {} },
+                () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break Ended::Duration,
+            }
+        };
+        progress.finish();
+        self.finish(&mut ring, ended, start_ns, start, started)
+    }
+
+    /// A signal came. A command is told too and may end in peace; without one, or the second time, it is over.
+    fn stop(&mut self, forward: Option<Signal>, grace: &mut Option<Instant>) -> bool {
+        let Some(child) = self.child.as_ref().filter(|_| grace.is_none()) else { return true };
+        // A terminal sends SIGINT to the whole foreground group, the command included.
+        if let (Some(signal), Ok(pid)) = (forward, i32::try_from(child.id())) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        *grace = Some(Instant::now() + GRACE);
+        false
+    }
+
+    fn drain(&mut self, ring: &mut RingBuf<MapData>) {
+        while let Some(bytes) = ring.next() {
+            match decode::decode(&bytes) {
+                Some(fact) => {
+                    let (before, time) = (self.collector.distinct.total(), fact.header.time_ns);
+                    self.collector.add(fact);
+                    if self.collector.distinct.total() > before {
+                        self.last_new_ns = self.last_new_ns.max(time);
+                    }
+                }
+                None => self.collector.undecodable += 1,
+            }
+        }
+    }
+
+    /// Looks at what the target uses.
+    fn sample(&mut self) {
+        if let Some(child) = &mut self.child
+            && self.status.is_none()
+        {
+            self.status = child.try_wait().ok().flatten();
+        }
+        if self.meters_unknown()
+            && let Some(pid) = self.cgroup.processes().first()
+        {
+            self.meters = Meters::of_process(&self.hierarchy, *pid);
+        }
+        let usage = self.meters.read(&self.cgroup);
+        let peak = |a: Option<u64>, b: Option<u64>| a.max(b);
+        self.resources.memory_peak_bytes = peak(self.resources.memory_peak_bytes, usage.memory_peak);
+        // Not every hierarchy has a pids controller; the threads themselves can always be counted.
+        let pids = usage.pids.unwrap_or_else(|| threads(&self.cgroup));
+        self.resources.pids_peak = peak(self.resources.pids_peak, Some(pids));
+        self.resources.cpu_usec = peak(self.resources.cpu_usec, usage.cpu_usec);
+        if let Some(cpu) = usage.cpu_usec {
+            let now = Instant::now();
+            if let Some((then, before)) = self.last_cpu {
+                let micros = u64::try_from(now.duration_since(then).as_micros()).unwrap_or(u64::MAX).max(1);
+                let millis = cpu.saturating_sub(before).saturating_mul(1000) / micros;
+                // Shorter spans than half a tick would show the timer's grain, not the target's use.
+                if micros > 50_000 {
+                    self.resources.cpu_peak_millis = peak(self.resources.cpu_peak_millis, Some(millis));
+                }
+            }
+            self.last_cpu = Some((now, cpu));
+        }
+    }
+
+    fn meters_unknown(&self) -> bool {
+        matches!(self.options.target, TargetChoice::Cgroup(_))
+            && !self.hierarchy.controllers.is_empty()
+            && self.resources.memory_peak_bytes.is_none()
+    }
+
+    fn target_ended(&mut self) -> bool {
+        match self.cgroup.populated() {
+            Some(true) => {
+                self.seen_populated = true;
+                false
+            }
+            Some(false) => self.seen_populated,
+            None => true,
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        let kernel: u64 = self.tracer.losses().map_or(0, |losses| losses.iter().map(|(_, n)| n).sum());
+        kernel + self.collector.losses().iter().map(|(_, n)| n).sum::<u64>()
+    }
+
+    fn finish(
+        &mut self,
+        ring: &mut AsyncFd<RingBuf<MapData>>,
+        ended: Ended,
+        start_ns: u64,
+        start: Instant,
+        started: SystemTime,
+    ) -> Result<Outcome> {
+        for header in live::blocked_calls(&self.cgroup, monotonic_ns()?) {
+            self.collector.blocked_call(&header);
+        }
+        self.drain(ring.get_mut());
+        self.sample();
+        let counts = self.tracer.counts()?;
+        let collector = std::mem::take(&mut self.collector);
+        let boundary = self.options.boundary.unwrap_or(
+            if matches!(self.options.target, TargetChoice::Cgroup(_))
+                && !self.host_at_start
+                && collector.has_container()
+            {
+                Boundary::Container
+            } else {
+                Boundary::None
+            },
+        );
+        let losses = self
+            .tracer
+            .losses()?
+            .into_iter()
+            .chain(collector.losses())
+            .chain([("io_uring_unseen", io_uring_calls(&counts))])
+            .map(|(name, n)| (name.to_owned(), n))
+            .collect();
+        let mut recording = Recording {
+            schema: SCHEMA.into(),
+            tool: format!("sandbox-trace {}", env!("CARGO_PKG_VERSION")),
+            complete: false,
+            losses,
+            warnings: Vec::new(),
+            started: rfc3339(started),
+            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            host: self.host(),
+            target: self.target(boundary, ended),
+            executables: Vec::new(),
+            syscalls: Vec::new(),
+            files: Vec::new(),
+            network: Vec::new(),
+            capabilities: Vec::new(),
+            credentials: Vec::new(),
+            resources: self.resources.clone(),
+            failed: crate::recording::Failed::default(),
+        };
+        collector.finish(boundary, start_ns, &counts, &mut recording);
+        recording.normalize();
+        recording.complete = recording.losses.values().all(|n| *n == 0);
+        recording.warnings = warnings(&recording);
+        let failed = self.status.is_some_and(|status| !status.success());
+        Ok(Outcome {
+            command_failed: ended == Ended::Target && failed,
+            last_new_ms: self.last_new_ns.saturating_sub(start_ns) / 1_000_000,
+            recording,
+        })
+    }
+
+    fn host(&self) -> Host {
+        let uname = nix::sys::utsname::uname().ok();
+        let text = |value: Option<&std::ffi::OsStr>| value.unwrap_or_default().to_string_lossy().into_owned();
+        let mut observed: Vec<String> = ["syscalls", "files", "network"].map(Into::into).into();
+        if self.tracer.sees_capabilities {
+            observed.push("capabilities".into());
+        }
+        Host {
+            kernel: text(uname.as_ref().map(|u| u.release())),
+            arch: text(uname.as_ref().map(|u| u.machine())),
+            cgroup: self.hierarchy.kind().into(),
+            hooks: "syscalls".into(),
+            observed,
+        }
+    }
+
+    fn target(&self, boundary: Boundary, ended: Ended) -> Target {
+        use std::os::unix::process::ExitStatusExt as _;
+        let (kind, command) = match &self.options.target {
+            TargetChoice::Cgroup(_) => ("cgroup", Vec::new()),
+            TargetChoice::Command(words) => ("command", words.iter().map(|w| w.as_os_str().into()).collect()),
+        };
+        Target {
+            kind: kind.into(),
+            cgroup: BytePath::from(self.cgroup.path.as_path()),
+            command,
+            exit_code: self.status.and_then(|s| s.code().or_else(|| s.signal().map(|signal| 128 + signal))),
+            boundary: match boundary {
+                Boundary::Container => "container",
+                Boundary::None => "none",
+            }
+            .into(),
+            ended: match ended {
+                Ended::Target => "target-ended",
+                Ended::Duration => "duration",
+                Ended::Signal => "signal",
+            }
+            .into(),
+        }
+    }
+}
+
+/// What a reader of the recording should know about its limits.
+fn warnings(recording: &Recording) -> Vec<String> {
+    let mut out = Vec::new();
+    if !recording.host.observed.iter().any(|kind| kind == "capabilities") {
+        out.push(format!(
+            "Linux {} has no cap_capable tracepoint (6.14 has): capabilities were not observed",
+            recording.host.kernel
+        ));
+    }
+    if recording.is_empty() {
+        out.push("the target did nothing while it was recorded".into());
+    }
+    if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {
+        out.push("io_uring was used: what it did with files and sockets was not seen".into());
+    }
+    if recording.executables.iter().any(|e| e.path.is_empty()) {
+        out.push("an executable has no path: it was gone, or detached, when it was seen".into());
+    }
+    out
+}
+
+/// How often work was handed to io_uring, past the calls that the hooks see.
+fn io_uring_calls(counts: &[(u8, u32, u64)]) -> u64 {
+    const IO_URING_ENTER: u32 = 426; // the same number on all architectures
+    counts.iter().filter(|(_, nr, _)| *nr == IO_URING_ENTER).map(|(_, _, n)| n).sum()
+}
+
+fn in_own_mount_namespace(pid: u32) -> bool {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    of("self") == of(&pid.to_string())
+}
+
+fn threads(cgroup: &Cgroup) -> u64 {
+    cgroup
+        .processes()
+        .into_iter()
+        .map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64)
+        .sum()
+}
+
+/// Now, on the clock of the facts.
+fn monotonic_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_err(|e| Error::host("could not read the clock").because(e))?;
+    let part = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(part(now.tv_sec()) * 1_000_000_000 + part(now.tv_nsec()))
+}
+
+/// A time as RFC 3339 in UTC, to the second. The calendar is the proleptic Gregorian one: days since 1970 are
+/// turned into a date by counting from 1 March of year 0, where leap days come last.
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let since_march = days + 719_468;
+    let (era, day_of_era) = (since_march / 146_097, since_march % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_709_210_096), "2024-02-29T12:34:56Z");
+        assert_eq!(at(4_102_444_799), "2099-12-31T23:59:59Z");
+    }
+}
