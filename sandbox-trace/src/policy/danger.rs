@@ -117,7 +117,12 @@ pub fn refusal(asked: &[Asked]) -> Error {
         }
         message.push_str(&format!("  {reason}"));
     }
-    let flags: Vec<String> = asked.iter().map(|a| format!("--allow {}", a.what)).collect();
+    let mut flags: Vec<String> = Vec::new();
+    for flag in asked.iter().map(|a| format!("--allow {}", a.what)) {
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
     Error::refused(message)
         .hint(format!("allow them by name with {}, or find out why the target does this", flags.join(" ")))
 }

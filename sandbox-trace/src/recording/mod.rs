@@ -6,6 +6,8 @@
 mod access;
 mod bytes;
 mod file;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::collections::BTreeMap;
 

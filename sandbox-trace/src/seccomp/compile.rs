@@ -109,8 +109,11 @@ fn add(
 fn action(name: &ActionName) -> Result<ScmpAction> {
     let value = name.errno.map_or(Ok(EPERM), i32::try_from).ok().filter(|v| (0..=0xffff).contains(v));
     let Some(value) = value else {
-        return Err(Error::usage(format!("the profile has an error number out of range for {}", name.action))
-            .hint("\"errnoRet\" and \"defaultErrnoRet\" are error numbers like 1 (EPERM)"));
+        return Err(Error::usage(format!(
+            "the profile has an error number out of range for {}",
+            name.action
+        ))
+        .hint("\"errnoRet\" and \"defaultErrnoRet\" are error numbers like 1 (EPERM)"));
     };
     ScmpAction::from_str(&name.action, Some(value)).map_err(|_| {
         Error::usage(format!("the profile has an unknown action: {:?}", name.action))
@@ -153,9 +156,8 @@ fn export(context: &ScmpFilterContext) -> Result<Program> {
             .because(e)
             .hint("memory may be short; try again")
     };
-    let mut file: std::fs::File = memfd_create(c"seccomp-filter", MFdFlags::MFD_CLOEXEC)
-        .map_err(|e| failed(e.into()))?
-        .into();
+    let mut file: std::fs::File =
+        memfd_create(c"seccomp-filter", MFdFlags::MFD_CLOEXEC).map_err(|e| failed(e.into()))?.into();
     context.export_bpf(&file).map_err(|e| refused("the rules", e))?;
     let mut bytes = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(failed)?;
@@ -264,10 +266,8 @@ mod tests {
         assert_eq!(ask(&without, Arch::X8664, 136, &[]), Action::Errno(1));
         let no_list = READ_AND_SOCKET.replace(r#""architectures":["SCMP_ARCH_X86_64"],"#, "");
         assert_eq!(ask(&filter(&no_list, true).unwrap(), Arch::X8664, 500, &[]), Action::Errno(1));
-        let all = READ_AND_SOCKET.replace(
-            r#"["SCMP_ARCH_X86_64"]"#,
-            r#"["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"]"#,
-        );
+        let all = READ_AND_SOCKET
+            .replace(r#"["SCMP_ARCH_X86_64"]"#, r#"["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"]"#);
         let all = filter(&all, true).unwrap();
         assert_eq!(ask(&all, Arch::I386, 3, &[]), Action::Allow);
         assert_eq!(ask(&all, Arch::I386, 400, &[]), Action::Errno(38));

@@ -136,7 +136,9 @@ pub fn from_json(json: &[u8], name: &str) -> Result<Profile> {
     let raw: RawProfile = serde_json::from_slice(json).map_err(|e| {
         let what =
             if e.is_eof() { "ends in the middle: the file is truncated" } else { "is not a seccomp profile" };
-        Error::usage(format!("{name} {what} (line {}, column {})", e.line(), e.column())).because(e).hint(HINT)
+        Error::usage(format!("{name} {what} (line {}, column {})", e.line(), e.column()))
+            .because(e)
+            .hint(HINT)
     })?;
     let Some(default_action) = raw.default_action else {
         let what = if raw.oci_version.is_some() {

@@ -1,11 +1,248 @@
 //! Replays system calls through the compiled filter.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use super::Verdicts;
-use crate::{error::Result, requirements::Requirements};
+use libseccomp::ScmpSyscall;
 
-/// Replays every recorded system call against the seccomp profile in `file`.
-pub fn verify(_needs: &Requirements, _file: &Path) -> Result<Verdicts> {
-    Ok(Verdicts::default())
+use super::{Blocked, Kind, Unproven, Verdicts};
+use crate::{
+    error::Result,
+    requirements::{Evidence, Requirements, SyscallNeed},
+    seccomp::{
+        arch::Arch,
+        bpf::{Action, Call, Outcome},
+        compile::{Filter, compile},
+        profile::{self, Conditional, Profile},
+        runtime::Runtime,
+    },
+};
+
+const ENOSYS: Action = Action::Errno(38);
+
+/// Replays every recorded system call, and with a runtime the calls that it makes itself, against the seccomp
+/// profile in `file`, compiled as that runtime compiles it.
+pub fn verify(
+    needs: &Requirements,
+    file: &Path,
+    runtime: Runtime,
+    no_new_privileges: bool,
+) -> Result<Verdicts> {
+    let profile = profile::load(file)?;
+    replay(needs, &profile, runtime, no_new_privileges)
 }
+
+/// [`verify`] for a profile that has been read already.
+pub fn replay(
+    needs: &Requirements,
+    profile: &Profile,
+    runtime: Runtime,
+    no_new_privileges: bool,
+) -> Result<Verdicts> {
+    let filter = compile(profile, runtime.answers_enosys())?;
+    let mut replay = Replay {
+        filter: &filter,
+        conditional: profile.conditional_by_name(),
+        profile,
+        verdicts: Verdicts { notes: profile.notes.clone(), ..Verdicts::default() },
+    };
+    if needs.unobserved.contains("syscalls") {
+        replay.unproven("system calls", "a recording could not observe them on its host");
+    }
+    for ((arch, name), need) in &needs.syscalls {
+        replay.need(arch, name, need);
+    }
+    if let Some(base) = runtime.base(no_new_privileges)? {
+        // runc whoever called it: Docker starts no container itself.
+        let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
+        let evidence = Evidence { by: [who.into()].into(), first_ms: None };
+        for name in &base.required {
+            match number(name) {
+                Some(nr) => replay.call(Arch::X8664, name, nr, &BTreeMap::new(), &evidence),
+                None => replay.unproven(name, "this libseccomp does not know the call"),
+            }
+        }
+    }
+    let mut verdicts = replay.verdicts;
+    note_unknown(&filter, &mut verdicts.notes);
+    verdicts.blocked.sort();
+    verdicts.blocked.dedup();
+    verdicts.unproven.sort();
+    verdicts.unproven.dedup();
+    Ok(verdicts)
+}
+
+/// The x86-64 number of a base call.
+fn number(name: &str) -> Option<u32> {
+    let call = ScmpSyscall::from_name_by_arch(name, Arch::X8664.scmp()).ok()?;
+    u32::try_from(call.as_raw_syscall()).ok()
+}
+
+fn note_unknown(filter: &Filter, notes: &mut Vec<String>) {
+    if filter.unknown.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = filter.unknown.iter().map(String::as_str).collect();
+    let version = libseccomp::ScmpVersion::current().map_or_else(|_| String::new(), |v| format!(" {v}"));
+    notes.push(format!(
+        "libseccomp{version} does not know {}: a runtime built with it ignores these names",
+        names.join(", ")
+    ));
+}
+
+struct Replay<'a> {
+    filter: &'a Filter,
+    conditional: BTreeMap<&'a str, Vec<&'a Conditional>>,
+    profile: &'a Profile,
+    verdicts: Verdicts,
+}
+
+impl Replay<'_> {
+    fn need(&mut self, arch_name: &str, name: &str, need: &SyscallNeed) {
+        let Some(arch) = Arch::from_name(arch_name) else {
+            self.verdicts.checked.seccomp += 1;
+            self.unproven(name, &format!("filters for the architecture {arch_name:?} can't be interpreted"));
+            return;
+        };
+        if !need.succeeded && name == format!("syscall_{}", need.nr) {
+            // No profile can name it, and it never worked: what it gets instead is worth a note, not a verdict.
+            self.verdicts.checked.seccomp += 1;
+            let outcome = self.outcome(arch, need.nr, &BTreeMap::new());
+            if !need.only_enosys() || outcome.actions != BTreeSet::from([ENOSYS]) {
+                self.verdicts.notes.push(format!(
+                    "system call number {} on {arch_name} never succeeded and has no known name; it gets {}",
+                    need.nr,
+                    describe(&outcome)
+                ));
+            }
+            return;
+        }
+        if need.only_enosys() && self.outcome(arch, need.nr, &BTreeMap::new()).actions == [ENOSYS].into() {
+            // The filter answers as the kernel did.
+            self.verdicts.checked.seccomp += 1;
+            return;
+        }
+        // What was recorded for clone3 comes from memory; its registers are pointers.
+        if need.args.is_empty() || name == "clone3" {
+            self.call(arch, name, need.nr, &BTreeMap::new(), &need.evidence);
+        } else {
+            for (tuple, evidence) in &need.args {
+                self.call(arch, name, need.nr, tuple, evidence);
+            }
+        }
+    }
+
+    /// Replays one call and keeps the verdict.
+    fn call(&mut self, arch: Arch, name: &str, nr: u32, tuple: &BTreeMap<u8, u64>, evidence: &Evidence) {
+        self.verdicts.checked.seccomp += 1;
+        let outcome = self.outcome(arch, nr, tuple);
+        let foreign = if arch == Arch::X8664 { String::new() } else { format!(" on {}", arch.name()) };
+        let shown = format!("{name}{}{foreign}", arguments(tuple));
+        let conditional = self.conditional.get(name).map(Vec::as_slice).unwrap_or_default();
+        if let Some(depends_on) = undecided(&outcome, conditional) {
+            self.unproven(&shown, &format!("the profile has a rule for it that depends on {depends_on}"));
+        } else if outcome.never_goes_on() {
+            let needed_by = if evidence.by.is_empty() {
+                vec![evidence.who()]
+            } else {
+                evidence.by.iter().map(ToString::to_string).collect()
+            };
+            let rule = self.remedy(arch, name, nr, tuple);
+            self.verdicts.blocked.push(Blocked {
+                kind: Kind::Seccomp,
+                what: format!("{shown} → {}", describe(&outcome)),
+                needed_by,
+                rule,
+            });
+        } else if !outcome.always_goes_on() {
+            let why = if !outcome.explored {
+                "the filter is too large to explore without the arguments".to_owned()
+            } else if outcome.actions.len() == 1 {
+                format!("the filter leaves it to {}", describe(&outcome))
+            } else {
+                format!(
+                    "the filter decides by arguments that the recording does not hold: {}",
+                    describe(&outcome)
+                )
+            };
+            self.unproven(&shown, &why);
+        }
+    }
+
+    fn outcome(&self, arch: Arch, nr: u32, tuple: &BTreeMap<u8, u64>) -> Outcome {
+        let mut args = [None; 6];
+        for (index, value) in tuple {
+            if let Some(slot) = args.get_mut(usize::from(*index)) {
+                *slot = Some(*value);
+            }
+        }
+        self.filter.program.outcome(&Call { nr: arch.number(nr), arch: arch.audit(), args })
+    }
+
+    /// What to add to the profile.
+    fn remedy(&self, arch: Arch, name: &str, nr: u32, tuple: &BTreeMap<u8, u64>) -> String {
+        if self.filter.unknown.contains(name) {
+            return format!("none: \"{name}\" is in the profile, but this libseccomp does not know it");
+        }
+        if !self.lists(arch) {
+            return format!("\"architectures\": add \"{}\"", arch.oci());
+        }
+        // With other arguments the call goes on: the name is there, the condition is missing.
+        let limited =
+            !tuple.is_empty() && self.outcome(arch, nr, &BTreeMap::new()).actions.iter().any(|a| a.goes_on());
+        if limited {
+            let conditions: Vec<String> = tuple
+                .iter()
+                .map(|(index, value)| format!("argument {index} = {}", number_text(*value)))
+                .collect();
+            return format!("\"{name}\" with {}", conditions.join(" and "));
+        }
+        format!("\"{name}\"")
+    }
+
+    /// Whether the filter has rules for the architecture. The native one always has.
+    fn lists(&self, arch: Arch) -> bool {
+        arch.scmp() == libseccomp::ScmpArch::native()
+            || self.profile.architectures.iter().any(|a| a == arch.oci())
+    }
+
+    fn unproven(&mut self, what: &str, why: &str) {
+        self.verdicts.unproven.push(Unproven { kind: Kind::Seccomp, what: what.into(), why: why.into() });
+    }
+}
+
+/// What the answer depends on, when a rule that holds in some containers only could change it.
+fn undecided(outcome: &Outcome, conditional: &[&Conditional]) -> Option<String> {
+    let could_change = |c: &&&Conditional| {
+        let admits = c.rule.action.action == "SCMP_ACT_ALLOW" || c.rule.action.action == "SCMP_ACT_LOG";
+        // One more rule that admits can't take away what is admitted.
+        !(admits && outcome.always_goes_on())
+    };
+    let depends: BTreeSet<&str> =
+        conditional.iter().filter(could_change).map(|c| c.depends_on.as_str()).collect();
+    let depends: Vec<&str> = depends.into_iter().collect();
+    (!depends.is_empty()).then(|| depends.join(" or "))
+}
+
+fn describe(outcome: &Outcome) -> String {
+    let actions: Vec<String> = outcome.actions.iter().map(ToString::to_string).collect();
+    if actions.is_empty() { "an undecided answer".into() } else { actions.join(" or ") }
+}
+
+/// `(1, _, 0x80000)`: the recorded positions, and a gap for those that were not.
+fn arguments(tuple: &BTreeMap<u8, u64>) -> String {
+    let Some(last) = tuple.keys().next_back() else { return String::new() };
+    let shown: Vec<String> =
+        (0..=*last).map(|index| tuple.get(&index).map_or_else(|| "_".into(), |v| number_text(*v))).collect();
+    format!("({})", shown.join(", "))
+}
+
+/// Small numbers are counts and families, large ones are flags.
+fn number_text(value: u64) -> String {
+    if value < 1000 { value.to_string() } else { format!("{value:#x}") }
+}
+
+#[cfg(test)]
+mod tests;
