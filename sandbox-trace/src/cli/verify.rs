@@ -124,7 +124,7 @@ fn print(context: Context, verdicts: &Verdicts) -> Result<()> {
             [kind(b.kind).into(), b.what.clone(), b.needed_by.join(", "), format!("add {}", b.rule)]
         }));
     if !unproven.is_empty() {
-        out += &format!("? {} can't be proven\n", counted(count(unproven), "fact"));
+        out += &["? ", &counted(count(unproven), "fact"), " can't be proven\n"].concat();
         out += &table(
             unproven.iter().map(|u| [kind(u.kind).into(), u.what.clone(), u.why.clone(), String::new()]),
         );

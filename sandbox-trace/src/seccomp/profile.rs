@@ -75,15 +75,21 @@ pub struct Arg {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawProfile {
-    default_action: Option<String>,
+    default_action: String,
     default_errno_ret: Option<u32>,
     architectures: Option<Vec<String>>,
     arch_map: Option<Vec<RawArch>>,
     syscalls: Option<Vec<RawRule>>,
     flags: Option<Vec<String>>,
-    // Only to tell a reader what the file really is.
+}
+
+/// What tells a profile from other JSON, read first so that a foreign file is called by its name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    default_action: Option<serde_json::Value>,
     oci_version: Option<serde_json::Value>,
-    schema: Option<String>,
+    schema: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -133,25 +139,28 @@ pub fn load(path: &Path) -> Result<Profile> {
 
 /// Reads a profile from JSON; `name` is what messages call it.
 pub fn from_json(json: &[u8], name: &str) -> Result<Profile> {
-    let raw: RawProfile = serde_json::from_slice(json).map_err(|e| {
+    let broken = |e: serde_json::Error| {
         let what =
             if e.is_eof() { "ends in the middle: the file is truncated" } else { "is not a seccomp profile" };
         Error::usage(format!("{name} {what} (line {}, column {})", e.line(), e.column()))
             .because(e)
             .hint(HINT)
-    })?;
-    let Some(default_action) = raw.default_action else {
-        let what = if raw.oci_version.is_some() {
+    };
+    let header: Header = serde_json::from_slice(json).map_err(broken)?;
+    if header.default_action.is_none() {
+        let schema = header.schema.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
+        let what = if header.oci_version.is_some() {
             "is an OCI container configuration, not a seccomp profile: the profile is its linux.seccomp"
-        } else if raw.schema.is_some_and(|s| s.starts_with("sandbox-trace/recording/")) {
+        } else if schema.starts_with("sandbox-trace/recording/") {
             "is a recording, not a seccomp profile"
         } else {
             "is JSON but not a seccomp profile: it has no \"defaultAction\""
         };
         return Err(Error::usage(format!("{name} {what}")).hint(HINT));
-    };
+    }
+    let raw: RawProfile = serde_json::from_slice(json).map_err(broken)?;
     let mut profile = Profile {
-        default: ActionName { action: default_action, errno: raw.default_errno_ret },
+        default: ActionName { action: raw.default_action, errno: raw.default_errno_ret },
         architectures: raw.architectures.unwrap_or_default(),
         rules: Vec::new(),
         conditional: Vec::new(),
@@ -302,7 +311,7 @@ mod tests {
             ("[]", "not a seccomp profile"),
             ("{}", "no \"defaultAction\""),
             (r#"{"ociVersion":"1.0.2","linux":{}}"#, "OCI container configuration"),
-            (r#"{"schema":"sandbox-trace/recording/v1","syscalls":[]}"#, "is a recording"),
+            (r#"{"schema":"sandbox-trace/recording/v1","syscalls":[{"nr":1}]}"#, "is a recording"),
             (r#"{"defaultAction":"A","syscalls":[{"names":[""],"action":"A"}]}"#, "empty name"),
             (r#"{"defaultAction":"A","syscalls":[{"name":"a","names":["b"],"action":"A"}]}"#, "both"),
             (r#"{"defaultAction":"A","architectures":["B"],"archMap":[{"architecture":"C"}]}"#, "both"),
