@@ -1,6 +1,8 @@
 //! The interpreter against the kernel: a forked child loads the compiled filter, makes calls, and every answer
 //! must be the predicted one. Needs no privilege: the child sets `no_new_privs`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it stands")]
+
 use std::{
     arch::asm,
     io::Write as _,

@@ -66,6 +66,9 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     for note in &policy.notes {
         context.note(format!("  note: {note}"));
     }
+    if needs.unobserved.contains("syscalls") {
+        context.note("  note: a recording was made on a host that could not see system calls: it adds none");
+    }
     if !needs.losses.values().all(|lost| *lost == 0) {
         context.note(format!(
             "  note: made from incomplete recordings ({}): something needed may be missing",

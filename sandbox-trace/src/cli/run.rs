@@ -2,13 +2,14 @@
 
 use std::{
     ffi::{CString, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use crate::{
     error::Result,
     seccomp::{
+        capabilities::Capabilities,
         compile::{Filter, compile},
         profile,
         runtime::Runtime,
@@ -69,21 +70,17 @@ fn prepare(args: Args) -> Result<Start, start::Failure> {
     Start::new(words, filter.map(|f| f.program), args.no_new_privileges, args.apparmor)
 }
 
-fn filter(file: &std::path::Path, runtime: Runtime) -> Result<Filter> {
-    let profile = profile::load(file)?;
+fn filter(file: &Path, runtime: Runtime) -> Result<Filter> {
+    let mut profile = profile::load(file)?;
+    // Docker's rules for some capabilities or kernels are settled for this process and this kernel.
+    let kernel = nix::sys::utsname::uname().ok();
+    profile.resolve(&Capabilities::bounding()?, kernel.as_ref().and_then(|k| k.release().to_str()));
     let filter = compile(&profile, runtime.answers_enosys())?;
     for note in &profile.notes {
         tracing::info!("{note}");
     }
     if !filter.unknown.is_empty() {
         tracing::info!("names that this libseccomp does not know are ignored: {:?}", filter.unknown);
-    }
-    if !profile.conditional.is_empty() {
-        let names: Vec<&str> = profile.conditional_by_name().into_keys().collect();
-        tracing::warn!(
-            "rules that depend on the container's capabilities are left out: {}",
-            names.join(", ")
-        );
     }
     Ok(filter)
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Exit, Result},
     output::{self, counted, grouped},
     requirements,
-    seccomp::runtime::Runtime,
+    seccomp::{capabilities::Capabilities, runtime::Runtime},
     verify::{self, Blocked, Checked, Kind, Unproven, Verdicts},
 };
 
@@ -39,6 +39,9 @@ pub struct Args {
     /// The containers run with `no-new-privileges`: the runtime then calls less.
     #[arg(long)]
     no_new_privileges: bool,
+    /// The container's capabilities (`none` for none): Docker's profiles have rules that depend on them.
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',')]
+    capabilities: Option<Vec<String>>,
     /// Accept recordings that lost something.
     #[arg(long)]
     allow_incomplete: bool,
@@ -60,11 +63,16 @@ struct Report<'a> {
 
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
-    let Args { recordings, seccomp, apparmor, apparmor_features, runtime, .. } = args;
+    let Args { recordings, seccomp, apparmor, apparmor_features, .. } = args;
+    let container = verify::seccomp::Container {
+        runtime: args.runtime,
+        no_new_privileges: args.no_new_privileges,
+        capabilities: args.capabilities.map(|names| Capabilities::parse(&names)).transpose()?,
+    };
     let needs = requirements::fold(&super::load_recordings(&recordings)?, args.allow_incomplete)?;
     let mut verdicts = Verdicts::default();
     if let Some(file) = seccomp {
-        verdicts.merge(verify::seccomp::verify(&needs, &file, runtime, args.no_new_privileges)?);
+        verdicts.merge(verify::seccomp::verify(&needs, &file, &container)?);
     }
     if let Some(file) = apparmor {
         verdicts.merge(verify::apparmor::verify(&needs, &file, apparmor_features.as_deref())?);

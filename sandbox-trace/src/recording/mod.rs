@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     access::Access,
-    bytes::BytePath,
+    bytes::{BytePath, printable},
     file::{from_json, load, save, to_json},
 };
 

@@ -30,7 +30,7 @@ pub struct Filter {
     pub unknown: BTreeSet<String>,
 }
 
-/// Compiles `profile`; `enosys_answers` puts runc's answers for newer system calls before it.
+/// Compiles the rules of `profile` that are there for certain (see [`Profile::resolve`]); `enosys_answers` puts runc's answers for newer system calls before it.
 pub fn compile(profile: &Profile, enosys_answers: bool) -> Result<Filter> {
     let default = action(&profile.default)?;
     let mut context = ScmpFilterContext::new(default).map_err(|e| refused("the default action", e))?;
@@ -39,7 +39,7 @@ pub fn compile(profile: &Profile, enosys_answers: bool) -> Result<Filter> {
         context.add_arch(*arch).map_err(|e| refused("an architecture", e))?;
     }
     let mut unknown = BTreeSet::new();
-    for rule in &profile.rules {
+    for rule in profile.certain() {
         for name in &rule.names {
             add(&mut context, default, rule, name, &mut unknown)?;
         }
@@ -178,8 +178,7 @@ fn enosys_section(profile: &Profile, architectures: &[ScmpArch]) -> Vec<Instruct
         // Other machines' calls never reach a filter on this one.
         let Some(arch) = Arch::from_scmp(scmp) else { continue };
         let largest = profile
-            .rules
-            .iter()
+            .certain()
             .flat_map(|rule| &rule.names)
             .filter_map(|name| ScmpSyscall::from_name_by_arch(name, scmp).ok())
             // A negative number stands for a call that this architecture lacks.

@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod bpf;
+pub mod capabilities;
 pub mod compile;
 pub mod load;
 pub mod profile;

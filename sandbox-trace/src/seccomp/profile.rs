@@ -4,11 +4,15 @@
 //! What would need that knowledge (the container's capabilities) is kept apart as *conditional* instead of
 //! being guessed.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use super::capabilities::Capabilities;
+use crate::{
+    error::{Error, Result},
+    recording::printable,
+};
 
 /// The oldest kernel that sandbox-trace supports: a rule for this version or an older one always holds.
 const OLDEST_KERNEL: (u64, u64) = (5, 8);
@@ -20,10 +24,8 @@ pub struct Profile {
     pub default: ActionName,
     /// `SCMP_ARCH_*`, as listed; empty means the native one alone.
     pub architectures: Vec<String>,
-    /// The rules that hold in every container.
+    /// The rules, in the file's order. Those that can't hold on x86-64 are left out.
     pub rules: Vec<Rule>,
-    /// The rules that hold in some containers only.
-    pub conditional: Vec<Conditional>,
     /// What a reader of the file should know.
     pub notes: Vec<String>,
 }
@@ -46,15 +48,29 @@ pub struct Rule {
     pub action: ActionName,
     /// Conditions on arguments.
     pub args: Vec<Arg>,
+    /// What decides whether the rule is there at all; empty for a rule that always is.
+    pub depends_on: Vec<Dependency>,
 }
 
-/// A rule whose presence depends on the container.
+/// What a rule's presence depends on, as dockerd decides it when it makes a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conditional {
-    /// The rule.
-    pub rule: Rule,
-    /// What it depends on.
-    pub depends_on: String,
+pub enum Dependency {
+    /// The container has all of these capabilities.
+    AllOf(Vec<String>),
+    /// The container has none of these capabilities.
+    NoneOf(Vec<String>),
+    /// The kernel is at least (or, if false, older than) this version.
+    Kernel(String, bool),
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllOf(names) => write!(f, "the container having {}", printable(&names.join(", "))),
+            Self::NoneOf(names) => write!(f, "the container not having {}", printable(&names.join(", "))),
+            Self::Kernel(version, _) => write!(f, "the kernel's version ({})", printable(version)),
+        }
+    }
 }
 
 /// A condition on an argument. Go's JSON takes an absent number for 0.
@@ -119,13 +135,6 @@ struct RawFilter {
     min_kernel: Option<String>,
 }
 
-/// Whether a condition holds.
-enum Holds {
-    Yes,
-    No,
-    Depends(String),
-}
-
 /// Reads the profile in `path`.
 pub fn load(path: &Path) -> Result<Profile> {
     let name = path.display().to_string();
@@ -163,7 +172,6 @@ pub fn from_json(json: &[u8], name: &str) -> Result<Profile> {
         default: ActionName { action: raw.default_action, errno: raw.default_errno_ret },
         architectures: raw.architectures.unwrap_or_default(),
         rules: Vec::new(),
-        conditional: Vec::new(),
         notes: Vec::new(),
     };
     let arch_map = raw.arch_map.unwrap_or_default();
@@ -180,12 +188,18 @@ pub fn from_json(json: &[u8], name: &str) -> Result<Profile> {
     }
     for flag in raw.flags.unwrap_or_default() {
         if flag != "SECCOMP_FILTER_FLAG_LOG" && flag != "SECCOMP_FILTER_FLAG_SPEC_ALLOW" {
-            profile.notes.push(format!("{name} sets {flag}, which changes no decision of the filter"));
+            profile
+                .notes
+                .push(format!("{name} sets {}, which changes no decision of the filter", printable(&flag)));
         }
     }
     for rule in raw.syscalls.unwrap_or_default() {
         add_rule(&mut profile, rule, name)?;
     }
+    profile.settle(|dependency| match dependency {
+        Dependency::Kernel(least, wanted) => (version(least)? <= OLDEST_KERNEL).then_some(*wanted),
+        _ => None,
+    });
     Ok(profile)
 }
 
@@ -196,8 +210,10 @@ fn add_rule(profile: &mut Profile, raw: RawRule, file: &str) -> Result<()> {
     let names = match (raw.name.filter(|n| !n.is_empty()), raw.names.unwrap_or_default()) {
         (Some(name), names) if names.is_empty() => vec![name],
         (Some(name), _) => {
-            return Err(Error::usage(format!("{file} has a rule with both \"name\" ({name}) and \"names\""))
-                .hint("Docker and runc take one of them: keep \"names\""));
+            return Err(Error::usage(format!(
+                "{file} has a rule with both \"name\" ({name:?}) and \"names\""
+            ))
+            .hint("Docker and runc take one of them: keep \"names\""));
         }
         (None, names) => names,
     };
@@ -205,65 +221,68 @@ fn add_rule(profile: &mut Profile, raw: RawRule, file: &str) -> Result<()> {
         return Err(Error::usage(format!("{file} has a rule for a system call with an empty name"))
             .hint("remove the empty string: runtimes refuse it"));
     }
-    let rule = Rule {
+    let mut rule = Rule {
         names,
         action: ActionName { action: raw.action, errno: raw.errno_ret },
         args: raw.args.unwrap_or_default(),
+        depends_on: Vec::new(),
     };
-    let mut depends = Vec::new();
     for (filter, wanted) in [(raw.includes, true), (raw.excludes, false)] {
-        match filter.as_ref().map_or(Holds::Yes, |f| holds(f, wanted)) {
-            Holds::Yes => {}
-            Holds::No => return Ok(()),
-            Holds::Depends(on) => depends.push(on),
+        let Some(filter) = filter else { continue };
+        let arches = filter.arches.unwrap_or_default();
+        if !arches.is_empty() && arches.iter().any(|arch| arch == "amd64") != wanted {
+            return Ok(());
         }
+        let caps = filter.caps.unwrap_or_default();
+        if !caps.is_empty() {
+            let of = if wanted { Dependency::AllOf } else { Dependency::NoneOf };
+            rule.depends_on.push(of(caps));
+        }
+        rule.depends_on.extend(filter.min_kernel.map(|version| Dependency::Kernel(version, wanted)));
     }
-    if depends.is_empty() {
-        profile.rules.push(rule);
-    } else {
-        profile.conditional.push(Conditional { rule, depends_on: depends.join(" and ") });
-    }
+    profile.rules.push(rule);
     Ok(())
 }
 
-/// Whether dockerd keeps a rule with this `includes` (`wanted`) or `excludes` on x86-64. Includes need every
-/// capability and one of the architectures; excludes drop the rule for any of them.
-fn holds(filter: &RawFilter, wanted: bool) -> Holds {
-    let arches = filter.arches.as_deref().unwrap_or_default();
-    if !arches.is_empty() && arches.iter().any(|arch| arch == "amd64") != wanted {
-        return Holds::No;
-    }
-    let caps = filter.caps.as_deref().unwrap_or_default();
-    let mut depends = Vec::new();
-    if !caps.is_empty() {
-        let without = if wanted { "" } else { "the absence of " };
-        depends.push(format!("{without}{}", caps.join(", ")));
-    }
-    if let Some(version) = filter.min_kernel.as_deref() {
-        match (is_old(version), wanted) {
-            (true, true) => {}
-            (true, false) => return Holds::No,
-            (false, _) => depends.push(format!("the kernel's version ({version})")),
-        }
-    }
-    if depends.is_empty() { Holds::Yes } else { Holds::Depends(depends.join(" and ")) }
-}
-
-fn is_old(version: &str) -> bool {
-    let mut parts = version.split('.').map(str::parse::<u64>);
+/// Major and minor number of a version; Docker compares no more.
+fn version(text: &str) -> Option<(u64, u64)> {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u64>);
     match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) <= OLDEST_KERNEL,
-        _ => false,
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
     }
 }
 
 impl Profile {
-    /// The conditional rules by call.
-    pub fn conditional_by_name(&self) -> BTreeMap<&str, Vec<&Conditional>> {
-        let mut out: BTreeMap<&str, Vec<&Conditional>> = BTreeMap::new();
-        for conditional in &self.conditional {
-            for name in &conditional.rule.names {
-                out.entry(name).or_default().push(conditional);
+    /// Settles the rules that depend on capabilities, and with `kernel` (`uname -r`) those on its version.
+    pub fn resolve(&mut self, capabilities: &Capabilities, kernel: Option<&str>) {
+        self.settle(|dependency| match dependency {
+            Dependency::AllOf(names) => Some(names.iter().all(|name| capabilities.has(name))),
+            Dependency::NoneOf(names) => Some(!names.iter().any(|name| capabilities.has(name))),
+            Dependency::Kernel(least, wanted) => Some((version(kernel?)? >= version(least)?) == *wanted),
+        });
+    }
+
+    /// Drops dependencies that are known to hold, and rules with one that is known not to.
+    fn settle(&mut self, holds: impl Fn(&Dependency) -> Option<bool>) {
+        self.rules.retain_mut(|rule| {
+            let stays = !rule.depends_on.iter().any(|d| holds(d) == Some(false));
+            rule.depends_on.retain(|d| holds(d).is_none());
+            stays
+        });
+    }
+
+    /// The rules that are there in every container.
+    pub fn certain(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.depends_on.is_empty())
+    }
+
+    /// The other rules, by call.
+    pub fn uncertain(&self) -> BTreeMap<&str, Vec<&Rule>> {
+        let mut out: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
+        for rule in self.rules.iter().filter(|rule| !rule.depends_on.is_empty()) {
+            for name in &rule.names {
+                out.entry(name).or_default().push(rule);
             }
         }
         out
@@ -296,11 +315,17 @@ mod tests {
         )
         .unwrap();
         assert_eq!(profile.architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
-        let names: Vec<&String> = profile.rules.iter().flat_map(|r| &r.names).collect();
-        assert_eq!(names, ["read", "write", "ptrace", "arch_prctl"]);
-        let conditional = profile.conditional_by_name();
-        assert_eq!(conditional.keys().copied().collect::<Vec<_>>(), ["clone3", "mount", "new"]);
-        assert_eq!(conditional["clone3"][0].depends_on, "the absence of CAP_SYS_ADMIN");
+        let names = |profile: &Profile| profile.certain().flat_map(|r| r.names.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&profile), ["read", "write", "ptrace", "arch_prctl"]);
+        assert_eq!(profile.uncertain().into_keys().collect::<Vec<_>>(), ["clone3", "mount", "new"]);
+        let mut privileged = profile.clone();
+        privileged.resolve(&Capabilities::parse(&["SYS_ADMIN".into()]).unwrap(), Some("6.18.44-x"));
+        assert_eq!(names(&privileged), ["read", "write", "ptrace", "arch_prctl", "mount", "new"]);
+        assert!(privileged.uncertain().is_empty());
+        let mut plain = profile;
+        plain.resolve(&Capabilities::default(), Some("6.1.0"));
+        assert_eq!(names(&plain), ["read", "write", "ptrace", "arch_prctl", "clone3"]);
+        assert_eq!(plain.rules.last().unwrap().action.errno, Some(38));
     }
 
     #[test]

@@ -10,41 +10,55 @@ use libseccomp::ScmpSyscall;
 use super::{Blocked, Kind, Unproven, Verdicts};
 use crate::{
     error::Result,
+    recording::printable,
     requirements::{Evidence, Requirements, SyscallNeed},
     seccomp::{
         arch::Arch,
         bpf::{Action, Call, Outcome},
+        capabilities::Capabilities,
         compile::{Filter, compile},
-        profile::{self, Conditional, Profile},
+        profile::{self, Profile, Rule},
         runtime::Runtime,
     },
 };
 
 const ENOSYS: Action = Action::Errno(38);
 
+/// The container that the profile is for.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Who loads the filter.
+    pub runtime: Runtime,
+    /// Whether it runs with `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// Its bounding capabilities, where they are known; Docker's profiles have rules that depend on them.
+    pub capabilities: Option<Capabilities>,
+}
+
+impl Container {
+    /// One of which only the runtime is known.
+    pub fn of(runtime: Runtime) -> Self {
+        Self { runtime, no_new_privileges: false, capabilities: None }
+    }
+}
+
 /// Replays every recorded system call, and with a runtime the calls that it makes itself, against the seccomp
 /// profile in `file`, compiled as that runtime compiles it.
-pub fn verify(
-    needs: &Requirements,
-    file: &Path,
-    runtime: Runtime,
-    no_new_privileges: bool,
-) -> Result<Verdicts> {
-    let profile = profile::load(file)?;
-    replay(needs, &profile, runtime, no_new_privileges)
+pub fn verify(needs: &Requirements, file: &Path, container: &Container) -> Result<Verdicts> {
+    replay(needs, profile::load(file)?, container)
 }
 
 /// [`verify`] for a profile that has been read already.
-pub fn replay(
-    needs: &Requirements,
-    profile: &Profile,
-    runtime: Runtime,
-    no_new_privileges: bool,
-) -> Result<Verdicts> {
+pub fn replay(needs: &Requirements, mut profile: Profile, container: &Container) -> Result<Verdicts> {
+    let runtime = container.runtime;
+    if let Some(capabilities) = &container.capabilities {
+        profile.resolve(capabilities, None);
+    }
+    let profile = &profile;
     let filter = compile(profile, runtime.answers_enosys())?;
     let mut replay = Replay {
         filter: &filter,
-        conditional: profile.conditional_by_name(),
+        uncertain: profile.uncertain(),
         profile,
         verdicts: Verdicts { notes: profile.notes.clone(), ..Verdicts::default() },
     };
@@ -54,7 +68,7 @@ pub fn replay(
     for ((arch, name), need) in &needs.syscalls {
         replay.need(arch, name, need);
     }
-    if let Some(base) = runtime.base(no_new_privileges)? {
+    if let Some(base) = runtime.base(container.no_new_privileges)? {
         // runc whoever called it: Docker starts no container itself.
         let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
         let evidence = Evidence { by: [who.into()].into(), first_ms: None };
@@ -84,7 +98,7 @@ fn note_unknown(filter: &Filter, notes: &mut Vec<String>) {
     if filter.unknown.is_empty() {
         return;
     }
-    let names: Vec<&str> = filter.unknown.iter().map(String::as_str).collect();
+    let names: Vec<String> = filter.unknown.iter().map(|name| printable(name)).collect();
     let version = libseccomp::ScmpVersion::current().map_or_else(|_| String::new(), |v| format!(" {v}"));
     notes.push(format!(
         "libseccomp{version} does not know {}: a runtime built with it ignores these names",
@@ -94,7 +108,7 @@ fn note_unknown(filter: &Filter, notes: &mut Vec<String>) {
 
 struct Replay<'a> {
     filter: &'a Filter,
-    conditional: BTreeMap<&'a str, Vec<&'a Conditional>>,
+    uncertain: BTreeMap<&'a str, Vec<&'a Rule>>,
     profile: &'a Profile,
     verdicts: Verdicts,
 }
@@ -103,7 +117,10 @@ impl Replay<'_> {
     fn need(&mut self, arch_name: &str, name: &str, need: &SyscallNeed) {
         let Some(arch) = Arch::from_name(arch_name) else {
             self.verdicts.checked.seccomp += 1;
-            self.unproven(name, &format!("filters for the architecture {arch_name:?} can't be interpreted"));
+            self.unproven(
+                &printable(name),
+                &format!("filters for the architecture {arch_name:?} can't be interpreted"),
+            );
             return;
         };
         if !need.succeeded && name == format!("syscall_{}", need.nr) {
@@ -139,9 +156,9 @@ impl Replay<'_> {
         self.verdicts.checked.seccomp += 1;
         let outcome = self.outcome(arch, nr, tuple);
         let foreign = if arch == Arch::X8664 { String::new() } else { format!(" on {}", arch.name()) };
-        let shown = format!("{name}{}{foreign}", arguments(tuple));
-        let conditional = self.conditional.get(name).map(Vec::as_slice).unwrap_or_default();
-        if let Some(depends_on) = undecided(&outcome, conditional) {
+        let shown = format!("{}{}{foreign}", printable(name), arguments(tuple));
+        let uncertain = self.uncertain.get(name).map(Vec::as_slice).unwrap_or_default();
+        if let Some(depends_on) = undecided(&outcome, uncertain) {
             self.unproven(&shown, &format!("the profile has a rule for it that depends on {depends_on}"));
         } else if outcome.never_goes_on() {
             let needed_by = if evidence.by.is_empty() {
@@ -183,7 +200,8 @@ impl Replay<'_> {
 
     /// What to add to the profile.
     fn remedy(&self, arch: Arch, name: &str, nr: u32, tuple: &BTreeMap<u8, u64>) -> String {
-        if self.filter.unknown.contains(name) {
+        let name = printable(name);
+        if self.filter.unknown.contains(&name) {
             return format!("none: \"{name}\" is in the profile, but this libseccomp does not know it");
         }
         if !self.lists(arch) {
@@ -213,17 +231,21 @@ impl Replay<'_> {
     }
 }
 
-/// What the answer depends on, when a rule that holds in some containers only could change it.
-fn undecided(outcome: &Outcome, conditional: &[&Conditional]) -> Option<String> {
-    let could_change = |c: &&&Conditional| {
-        let admits = c.rule.action.action == "SCMP_ACT_ALLOW" || c.rule.action.action == "SCMP_ACT_LOG";
+/// What the answer depends on, when a rule that is there in some containers only could change it.
+fn undecided(outcome: &Outcome, uncertain: &[&Rule]) -> Option<String> {
+    let could_change = |rule: &&&Rule| {
+        let admits = matches!(rule.action.action.as_str(), "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG");
         // One more rule that admits can't take away what is admitted.
         !(admits && outcome.always_goes_on())
     };
-    let depends: BTreeSet<&str> =
-        conditional.iter().filter(could_change).map(|c| c.depends_on.as_str()).collect();
-    let depends: Vec<&str> = depends.into_iter().collect();
-    (!depends.is_empty()).then(|| depends.join(" or "))
+    let depends: BTreeSet<String> = uncertain
+        .iter()
+        .filter(could_change)
+        .flat_map(|rule| &rule.depends_on)
+        .map(ToString::to_string)
+        .collect();
+    let depends: Vec<String> = depends.into_iter().collect();
+    (!depends.is_empty()).then(|| depends.join(" and "))
 }
 
 fn describe(outcome: &Outcome) -> String {

@@ -28,7 +28,7 @@ fn emit(needs: &Requirements, mode: Mode, runtime: Runtime) -> Vec<u8> {
 }
 
 fn judge(needs: &Requirements, json: &[u8], runtime: Runtime) -> Verdicts {
-    replay(needs, &profile::from_json(json, "p.json").unwrap(), runtime, false).unwrap()
+    replay(needs, profile::from_json(json, "p.json").unwrap(), &Container::of(runtime)).unwrap()
 }
 
 const HAND_MADE: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64"],
@@ -66,6 +66,14 @@ fn what_the_file_or_the_recording_leaves_open_is_unproven_not_guessed() {
     assert_eq!(open, ["getppid", "mount", "socket"]);
     assert!(verdicts.blocked.is_empty());
     assert!(verdicts.unproven[1].why.contains("CAP_SYS_ADMIN"));
+    // With the container's capabilities it is decided.
+    for (capability, blocked) in [("none", 1), ("sys_admin", 0)] {
+        let capabilities = Some(Capabilities::parse(&[capability.into()]).unwrap());
+        let container = Container { capabilities, ..Container::of(Runtime::None) };
+        let profile = profile::from_json(HAND_MADE.as_bytes(), "p.json").unwrap();
+        let verdicts = replay(&needs(samples::calls(&["mount"])), profile, &container).unwrap();
+        assert_eq!((verdicts.blocked.len(), verdicts.unproven.len()), (blocked, 0));
+    }
 }
 
 #[test]
@@ -96,6 +104,15 @@ fn a_call_that_never_existed_may_go_on_not_existing() {
 }
 
 #[test]
+fn a_hostile_name_can_t_move_a_terminal_s_cursor() {
+    let mut recording = samples::calls(&["read"]);
+    recording.syscalls[0].name = "statx\u{1b}[2J".into();
+    recording.syscalls[0].nr = 332;
+    let verdicts = judge(&needs(recording), HAND_MADE.as_bytes(), Runtime::None);
+    assert_eq!(verdicts.blocked[0].what, r"statx\x1b[2J → EPERM");
+}
+
+#[test]
 fn unknown_names_in_a_file_are_noted() {
     let json = HAND_MADE.replace("\"write\"", "\"no_such_call\"");
     let verdicts = judge(&needs(samples::calls(&["read"])), json.as_bytes(), Runtime::None);
@@ -107,9 +124,9 @@ fn a_file_that_is_not_a_profile_is_wrong_usage() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"defaultAction\": \"SCMP_").unwrap();
     let needs = needs(samples::calls(&["read"]));
-    assert_eq!(verify(&needs, file.path(), Runtime::None, false).unwrap_err().exit(), Exit::Usage);
+    assert_eq!(verify(&needs, file.path(), &Container::of(Runtime::None)).unwrap_err().exit(), Exit::Usage);
     let missing = Path::new("/nonexistent.json");
-    assert_eq!(verify(&needs, missing, Runtime::None, false).unwrap_err().exit(), Exit::Usage);
+    assert_eq!(verify(&needs, missing, &Container::of(Runtime::None)).unwrap_err().exit(), Exit::Usage);
 }
 
 /// Names that both this libseccomp and the recorder's table know on x86-64.
