@@ -112,23 +112,23 @@ fn observed(program: &Program, attempt: Try) -> Seen {
 
 /// The raw call and its raw result.
 unsafe fn make(attempt: Try) -> i64 {
-    let mut result = i64::from(attempt.arch.number(attempt.nr));
     // SAFETY: the caller chose calls that touch no memory.
     unsafe {
         if attempt.arch == Arch::I386 {
+            let mut result = attempt.nr.cast_signed();
             asm!(
                 "push rbx",
                 "mov ebx, {first:e}",
                 "int 0x80",
                 "pop rbx",
                 first = in(reg) attempt.args[0],
-                inlateout("rax") result,
+                inlateout("eax") result,
                 in("rcx") attempt.args[1],
                 out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             );
-            // A 32-bit result.
-            return i64::from(result as i32);
+            return i64::from(result);
         }
+        let mut result = i64::from(attempt.arch.number(attempt.nr));
         asm!(
             "syscall",
             inlateout("rax") result,
@@ -137,8 +137,8 @@ unsafe fn make(attempt: Try) -> i64 {
             in("rdx") 0, in("r10") 0, in("r8") 0, in("r9") 0,
             out("rcx") _, out("r11") _,
         );
+        result
     }
-    result
 }
 
 fn action() -> impl Strategy<Value = &'static str> {

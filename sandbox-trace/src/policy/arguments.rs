@@ -90,6 +90,7 @@ pub fn limits(
         // What was recorded for clone3 is what a structure in memory held, not a register.
         (Mode::Strict, name) if name != "clone3" => None,
         (Mode::Safe, "clone") => Some(NAMESPACE_FLAGS),
+        (Mode::Safe, "unshare") => Some(NAMESPACE_FLAGS | NEW_TIME),
         (Mode::Safe, "personality" | "socket" | "socketpair") => Some(LOW_WORD),
         _ => return None,
     };
@@ -159,6 +160,10 @@ mod tests {
         assert_eq!(
             limit("clone", Mode::Safe, &[&[(0, 0x11)], &[(0, 0x3d_0f00)]]).unwrap(),
             [vec![(0, NAMESPACE_FLAGS, 0)]]
+        );
+        assert_eq!(
+            limit("unshare", Mode::Safe, &[&[(0, 0x1000_0400)]]).unwrap(),
+            [vec![(0, NAMESPACE_FLAGS | NEW_TIME, 0x1000_0000)]]
         );
         assert_eq!(limit("ioctl", Mode::Safe, &[&[(1, 0x5401)]]), None);
         assert_eq!(limit("socket", Mode::Off, tuples), None);

@@ -187,6 +187,17 @@ fn add_notes(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNe
             names.join(", ")
         ));
     }
+    // Measured with libseccomp 2.5.4: a rule for `socket` becomes one for socketcall(SYS_SOCKET) on i386, without
+    // the conditions, since the arguments are in memory.
+    if policy.architectures.contains(&Arch::I386)
+        && policy.limited().iter().any(|name| matches!(*name, "socket" | "socketpair"))
+    {
+        policy.notes.push(
+            "on i386 programs can make sockets of any family: socketcall has its arguments in memory, where no \
+             filter can look"
+                .into(),
+        );
+    }
     for name in options.allow.iter().filter(|name| *name != NAMESPACES) {
         if !by_name.contains_key(name.as_str()) {
             policy
@@ -378,5 +389,10 @@ mod tests {
         assert_eq!(policy.architectures, BTreeSet::from([Arch::X8664, Arch::I386]));
         assert!(policy.calls.contains_key("sigreturn"));
         assert!(policy.notes.iter().any(|n| n.contains("every listed architecture")));
+        assert!(!policy.notes.iter().any(|n| n.contains("any family")));
+        let mut recording = samples::calls(&["read"]);
+        samples::add(&mut recording, "i386", "socket", &[&[(0, 2)]]);
+        let policy = make(recording, &options()).unwrap();
+        assert!(policy.notes.iter().any(|n| n.contains("any family")), "{:?}", policy.notes);
     }
 }
