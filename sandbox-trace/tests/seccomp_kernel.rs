@@ -233,6 +233,15 @@ fn run_becomes_the_command_under_the_filter() {
 }
 
 #[test]
+fn wrong_usage_of_run_is_its_own_failure_and_of_others_is_not() {
+    for (arguments, code) in [(&["run", "--no-such"][..], 125), (&["verify"], 2), (&["run", "--help"], 0)] {
+        let status =
+            Command::new(env!("CARGO_BIN_EXE_sandbox-trace")).args(arguments).output().unwrap().status;
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
 fn run_fails_with_its_own_codes() {
     for (profile, command, code, text) in [
         (DENY_MKDIR, "no-such-command-anywhere", 127, "was not found"),

@@ -82,7 +82,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     Ok(Exit::Clean)
 }
 
-/// `96 system calls allowed (87 seen, 9 for runc), 205 fewer than Docker's default; 1 limited by arguments (socket)`
+/// `96 syscalls allowed (87 seen, 9 for runc), 205 fewer than Docker's default; 1 limited by arguments (socket)`
 fn summary(policy: &SyscallPolicy, runtime: Runtime) -> String {
     let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
     let parts: Vec<String> = [(Why::Seen, "seen".to_owned()), (Why::Runtime, format!("for {who}"))]
@@ -93,7 +93,7 @@ fn summary(policy: &SyscallPolicy, runtime: Runtime) -> String {
         .map(|(count, text)| format!("{count} {text}"))
         .collect();
     let admitted = policy.admitted();
-    let mut out = format!("{} allowed ({})", counted(admitted as u64, "system call"), parts.join(", "));
+    let mut out = format!("{} allowed ({})", counted(admitted as u64, "syscall"), parts.join(", "));
     if let Some(fewer) = DOCKER_DEFAULT.checked_sub(admitted).filter(|fewer| *fewer > 0) {
         let _ = write!(out, ", {fewer} fewer than Docker's default");
     }

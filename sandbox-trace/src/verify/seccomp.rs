@@ -65,6 +65,9 @@ pub fn replay(needs: &Requirements, mut profile: Profile, container: &Container)
     if needs.unobserved.contains("syscalls") {
         replay.unproven("system calls", "a recording could not observe them on its host");
     }
+    if needs.syscalls.is_empty() {
+        replay.unproven("system calls", "the recordings hold none");
+    }
     for ((arch, name), need) in &needs.syscalls {
         replay.need(arch, name, need);
     }
@@ -200,8 +203,9 @@ impl Replay<'_> {
 
     /// What to add to the profile.
     fn remedy(&self, arch: Arch, name: &str, nr: u32, tuple: &BTreeMap<u8, u64>) -> String {
+        let known = !self.filter.unknown.contains(name);
         let name = printable(name);
-        if self.filter.unknown.contains(&name) {
+        if !known {
             return format!("none: \"{name}\" is in the profile, but this libseccomp does not know it");
         }
         if !self.lists(arch) {
