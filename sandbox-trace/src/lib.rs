@@ -15,6 +15,7 @@ pub mod record;
 pub mod recording;
 pub mod requirements;
 pub mod seccomp;
+pub mod start;
 pub mod verify;
 
 pub use error::{Error, Result};

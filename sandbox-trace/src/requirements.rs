@@ -46,8 +46,20 @@ pub struct SyscallNeed {
     /// The distinct recorded argument tuples (position → value) with who made them. Empty if the call has no
     /// argument policy.
     pub args: BTreeMap<BTreeMap<u8, u64>, Evidence>,
+    /// Whether it ever succeeded.
+    pub succeeded: bool,
+    /// The errors that it returned, by name.
+    pub errors: BTreeSet<String>,
     /// Who made it.
     pub evidence: Evidence,
+}
+
+impl SyscallNeed {
+    /// Whether all that the target ever got was "no such system call": it lives without it, but it must go on
+    /// getting that very answer.
+    pub fn only_enosys(&self) -> bool {
+        !self.succeeded && self.errors.len() == 1 && self.errors.contains("ENOSYS")
+    }
 }
 
 /// A file access that must be allowed; the key in [`Requirements::files`] is the path and, for links, the
@@ -133,6 +145,8 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
         let need = out.syscalls.entry((syscall.arch.clone(), syscall.name.clone())).or_default();
         need.nr = syscall.nr;
         need.count = need.count.saturating_add(syscall.count);
+        need.succeeded |= syscall.succeeded;
+        need.errors.extend(syscall.errors.iter().cloned());
         need.evidence.add(recording, &syscall.by, syscall.first_ms);
         for tuple in &syscall.args {
             need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, syscall.first_ms);

@@ -70,7 +70,19 @@ impl Context {
 
 /// Parses the command line, runs the command, reports an error and maps it to the documented exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no failures; a wrapper around `run` must tell its usage from the command's.
+            let is_run = std::env::args_os().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
+            return match (error.use_stderr(), is_run.is_some_and(|arg| arg == "run")) {
+                (false, _) => ExitCode::SUCCESS,
+                (true, true) => ExitCode::from(run::OWN_FAILURE),
+                (true, false) => ExitCode::from(Exit::Usage as u8),
+            };
+        }
+    };
     init_log(cli.verbose);
     let context = Context { quiet: cli.quiet };
     let outcome = match cli.command {

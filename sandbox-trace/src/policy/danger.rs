@@ -1,6 +1,8 @@
 //! What is never given silently: one table of system calls and capabilities, each with the reason that a
 //! refusal shows.
 
+use std::fmt::Write as _;
+
 use crate::error::Error;
 
 /// System calls that are emitted only when named with `--allow`.
@@ -111,13 +113,18 @@ pub fn refusal(asked: &[Asked]) -> Error {
     let mut message = String::from("the recording asks for what should not be given silently");
     let width = asked.iter().map(|a| a.what.chars().count()).max().unwrap_or(0);
     for Asked { what, who, first_ms, reason } in asked {
-        message.push_str(&format!("\n  {what:width$}  {who}"));
+        let _ = write!(message, "\n  {what:width$}  {who}");
         if let Some(ms) = first_ms {
-            message.push_str(&format!(" ({}.{} s into the run)", ms / 1000, ms % 1000 / 100));
+            let _ = write!(message, " ({}.{} s into the run)", ms / 1000, ms % 1000 / 100);
         }
-        message.push_str(&format!("  {reason}"));
+        let _ = write!(message, "  {reason}");
     }
-    let flags: Vec<String> = asked.iter().map(|a| format!("--allow {}", a.what)).collect();
+    let mut flags: Vec<String> = Vec::new();
+    for flag in asked.iter().map(|a| format!("--allow {}", a.what)) {
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
     Error::refused(message)
         .hint(format!("allow them by name with {}, or find out why the target does this", flags.join(" ")))
 }

@@ -1,5 +1,6 @@
 //! From requirements to policy: what is dangerous, what the runtimes need, how paths generalise. Pure.
 
+pub mod arguments;
 pub mod danger;
 pub mod paths;
 pub mod syscalls;

@@ -92,6 +92,11 @@ impl fmt::Display for BytePath {
     }
 }
 
+/// Text from a file that somebody else wrote, in the same safe form.
+pub fn printable(text: &str) -> String {
+    BytePath::from(text).to_string()
+}
+
 /// Characters that reorder what a reader sees without being control characters by category.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

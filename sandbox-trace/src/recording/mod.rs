@@ -6,6 +6,8 @@
 mod access;
 mod bytes;
 mod file;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     access::Access,
-    bytes::BytePath,
+    bytes::{BytePath, printable},
     file::{from_json, load, save, to_json},
 };
 

@@ -1,0 +1,64 @@
+//! Small recordings for tests.
+
+use super::{ArgTuple, Executable, Host, Recording, SCHEMA, Syscall, Target};
+
+/// A complete recording by `/usr/bin/app` of these x86-64 calls, without arguments. `syscall_N` is number N.
+pub(crate) fn calls(names: &[&str]) -> Recording {
+    let mut recording = Recording {
+        schema: SCHEMA.into(),
+        tool: "test".into(),
+        complete: true,
+        losses: [("ring_full".to_owned(), 0)].into(),
+        warnings: vec![],
+        started: "2025-01-01T00:00:00Z".into(),
+        duration_ms: 1000,
+        host: Host {
+            observed: crate::requirements::KINDS.map(String::from).to_vec(),
+            arch: "x86_64".into(),
+            ..Host::default()
+        },
+        target: Target::default(),
+        executables: vec![Executable { path: "/usr/bin/app".into(), executed: true }],
+        syscalls: vec![],
+        files: vec![],
+        network: vec![],
+        capabilities: vec![],
+        credentials: vec![],
+        resources: super::Resources::default(),
+        failed: super::Failed::default(),
+    };
+    for name in names {
+        add(&mut recording, "x86_64", name, &[]);
+    }
+    recording
+}
+
+/// Adds a call that succeeded, with these argument tuples.
+pub(crate) fn add(recording: &mut Recording, arch: &str, name: &str, tuples: &[&[(u8, u64)]]) {
+    recording.syscalls.push(Syscall {
+        arch: arch.into(),
+        nr: number(arch, name),
+        name: name.into(),
+        count: 3,
+        args: tuples
+            .iter()
+            .map(|tuple| ArgTuple { values: tuple.iter().copied().collect(), by: vec![0] })
+            .collect(),
+        errors: vec![],
+        succeeded: true,
+        first_ms: 10,
+        by: vec![0],
+    });
+    recording.normalize();
+}
+
+fn number(arch: &str, name: &str) -> u32 {
+    if let Some(nr) = name.strip_prefix("syscall_") {
+        return nr.parse().unwrap();
+    }
+    let nr = match arch {
+        "i386" => name.parse::<syscalls::x86::Sysno>().unwrap() as i32,
+        _ => name.parse::<syscalls::x86_64::Sysno>().unwrap() as i32,
+    };
+    u32::try_from(nr).unwrap()
+}

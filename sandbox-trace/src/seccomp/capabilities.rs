@@ -1,0 +1,104 @@
+//! Capability names, for profiles whose rules depend on the container's capabilities.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+
+/// By number, without `CAP_` (include/uapi/linux/capability.h, Linux 6.1).
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// A set of capabilities by the names that profiles use: `CAP_SYS_ADMIN`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities(BTreeSet<String>);
+
+impl Capabilities {
+    /// From names as people write them: any case, with or without `CAP_`. `none` stands for no capability.
+    pub fn parse(names: &[String]) -> Result<Self> {
+        let mut out = BTreeSet::new();
+        for name in names.iter().filter(|name| *name != "none") {
+            let upper = name.to_ascii_uppercase();
+            let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+            if !NAMES.contains(&bare) {
+                return Err(Error::usage(format!("{name:?} is no capability"))
+                    .hint("write them like SYS_ADMIN,NET_RAW, or `none`"));
+            }
+            out.insert(format!("CAP_{bare}"));
+        }
+        Ok(Self(out))
+    }
+
+    /// The bounding set of this process, which is what dockerd looks at for a container.
+    pub fn bounding() -> Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status")
+            .map_err(|e| Error::host("could not read /proc/self/status").because(e).hint("mount /proc"))?;
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapBnd:"))
+            .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+            .unwrap_or(0);
+        let held = NAMES.iter().enumerate().filter(|(nr, _)| mask >> nr & 1 == 1);
+        Ok(Self(held.map(|(_, name)| format!("CAP_{name}")).collect()))
+    }
+
+    /// Whether `name` is in the set.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_as_people_write_them() {
+        let parse =
+            |names: &[&str]| Capabilities::parse(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        let set = parse(&["sys_admin", "CAP_NET_RAW"]).unwrap();
+        assert!(set.has("CAP_SYS_ADMIN") && set.has("CAP_NET_RAW") && !set.has("CAP_BPF"));
+        assert_eq!(parse(&["none"]).unwrap(), Capabilities::default());
+        assert!(parse(&["CAP_FLY"]).is_err());
+    }
+}

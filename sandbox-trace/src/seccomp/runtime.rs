@@ -1,0 +1,95 @@
+//! The container runtimes: what they add to a filter, and what they themselves call once it is in force.
+//!
+//! The base sets are measured and kept as data in `profiles/runtime/`; each file says how it was measured.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Who loads the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Runtime {
+    /// runc, called directly or by containerd, Podman, Kubernetes.
+    Runc,
+    /// crun.
+    Crun,
+    /// Docker with runc.
+    Docker,
+    /// No container runtime: `sandbox-trace run`, systemd.
+    None,
+}
+
+impl Runtime {
+    /// The name that people use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+            Self::Docker => "docker",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether the runtime puts runc's `ENOSYS` answers for newer system calls before the filter.
+    pub fn answers_enosys(self) -> bool {
+        matches!(self, Self::Runc | Self::Docker)
+    }
+
+    /// What the runtime calls after it has loaded the filter, up to and including starting the workload.
+    pub fn base(self, no_new_privileges: bool) -> Result<Option<Base>> {
+        let json = match (self, no_new_privileges) {
+            (Self::None, _) => return Ok(None),
+            // Docker's runtime is runc, and with no_new_privs the filter comes last, whoever called it.
+            (Self::Runc | Self::Docker, true) => include_str!("../../profiles/runtime/runc-nnp.json"),
+            (Self::Runc, false) => include_str!("../../profiles/runtime/runc.json"),
+            (Self::Docker, false) => include_str!("../../profiles/runtime/docker.json"),
+            (Self::Crun, true) => include_str!("../../profiles/runtime/crun-nnp.json"),
+            (Self::Crun, false) => include_str!("../../profiles/runtime/crun.json"),
+        };
+        serde_json::from_str(json).map(Some).map_err(|e| {
+            Error::new(ErrorKind::Host, format!("the built-in base of {} is damaged", self.name())).because(e)
+        })
+    }
+}
+
+/// A measured base.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Base {
+    /// `runc-nnp`, `runc`, …
+    pub name: String,
+    /// `runc`, `crun`, `docker`.
+    pub runtime: String,
+    /// Whether it holds for containers with `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// How it was measured.
+    pub source: String,
+    /// The calls without which a container does not start, or not always.
+    pub required: BTreeSet<String>,
+    /// Those and the ones that make it safe with other versions and timings: what a profile should allow.
+    pub syscalls: BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_base_reads_and_is_what_it_says() {
+        for runtime in [Runtime::Runc, Runtime::Crun, Runtime::Docker] {
+            for nnp in [false, true] {
+                let base = runtime.base(nnp).unwrap().unwrap();
+                assert_eq!(base.no_new_privileges, nnp);
+                assert!(base.required.is_subset(&base.syscalls), "{}", base.name);
+                assert!(base.required.contains("execve"), "{}", base.name);
+                assert!(!base.source.is_empty());
+                for name in &base.syscalls {
+                    assert!(libseccomp::ScmpSyscall::from_name(name).is_ok(), "{name}");
+                }
+            }
+        }
+        assert!(Runtime::None.base(false).unwrap().is_none());
+        assert!(Runtime::Docker.base(true).unwrap().unwrap().syscalls.len() < 20);
+    }
+}
