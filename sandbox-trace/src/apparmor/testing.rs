@@ -1,0 +1,34 @@
+//! What the tests of several modules share: compiling with the real compiler, which must be there.
+
+use super::{
+    compiler::{self, Compiled},
+    features::Features,
+    policy::{self, Profile},
+};
+use crate::error::Result;
+
+/// Compiles, and fails the test with what to do when there is no compiler.
+pub fn compile(text: &[u8], features: &Features) -> Result<Compiled> {
+    assert!(
+        compiler::installed().is_some(),
+        "these tests need the real AppArmor compiler: apt-get install apparmor"
+    );
+    compiler::compile(text, "the profile", features)
+}
+
+/// The only profile of `text`, compiled for Linux 6.1.
+pub fn profile(text: impl AsRef<[u8]>) -> Profile {
+    let compiled = compile(text.as_ref(), &Features::built_in().unwrap())
+        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(text.as_ref())));
+    let mut profiles = policy::unpack(&compiled.policy).unwrap();
+    assert_eq!(profiles.len(), 1);
+    profiles.remove(0)
+}
+
+/// A profile `t` with these rules.
+pub fn rules(rules: impl AsRef<[u8]>) -> Profile {
+    let mut text = b"abi <abi/3.0>,\n#include <tunables/global>\nprofile t {\n".to_vec();
+    text.extend_from_slice(rules.as_ref());
+    text.extend_from_slice(b"}\n");
+    profile(text)
+}
