@@ -12,6 +12,7 @@ pub mod network;
 pub mod pattern;
 pub mod perms;
 pub mod policy;
+pub mod rule;
 mod stream;
 
 #[cfg(test)]

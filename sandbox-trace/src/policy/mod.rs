@@ -1,5 +1,7 @@
 //! From requirements to policy: what is dangerous, what the runtimes need, how paths generalise. Pure.
 
 pub mod danger;
+pub mod danger_paths;
+pub mod generalize;
 pub mod paths;
 pub mod syscalls;
