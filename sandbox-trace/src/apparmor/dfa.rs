@@ -185,3 +185,77 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables of two states and more, written as the compiler writes them.
+    fn blob(tables: &[(u16, u16, Vec<u32>)]) -> Vec<u8> {
+        let mut out = vec![0; 3];
+        out.extend(MAGIC.to_be_bytes());
+        out.extend(16_u32.to_be_bytes());
+        out.extend([0; 8]);
+        for (id, width, values) in tables {
+            let start = out.len();
+            out.extend(id.to_be_bytes());
+            out.extend(width.to_be_bytes());
+            out.extend(0_u32.to_be_bytes());
+            out.extend(u32::try_from(values.len()).unwrap().to_be_bytes());
+            for value in values {
+                out.extend(&value.to_be_bytes()[4 - usize::from(*width)..]);
+            }
+            out.resize(start + (out.len() - start).next_multiple_of(8), 0);
+        }
+        out
+    }
+
+    /// State 1 goes to 2 on class 1; state 2 is 1 but for class 2, on which it goes to 3.
+    fn tables(base_of_2: u32) -> Vec<(u16, u16, Vec<u32>)> {
+        let mut classes = vec![0; 256];
+        classes[usize::from(b'a')] = 1;
+        classes[usize::from(b'A')] = 1;
+        classes[usize::from(b'b')] = 2;
+        vec![
+            (ID_ACCEPT, 4, vec![0, 0, 4, 2]),
+            (ID_BASE, 4, vec![0, 0, base_of_2, 0]),
+            (ID_DEFAULT, 2, vec![0, 0, 1, 0]),
+            (ID_NEXT, 2, vec![0, 2, 0, 3, 0]),
+            (ID_CHECK, 2, vec![0, 1, 0, 2, 0]),
+            (ID_CLASSES, 1, classes),
+        ]
+    }
+
+    #[test]
+    fn classes_and_differences_are_followed() {
+        let dfa = Dfa::parse(&blob(&tables(1 | DIFF_ENCODED))).unwrap();
+        let end = |text: &str| dfa.walk(State::START, text.as_bytes()).0;
+        assert_eq!((end("a"), end("A"), end("b")), (2, 2, 0));
+        // 'b' is state 2's own; 'a' is looked up in the state that it differs from.
+        assert_eq!((end("ab"), end("aa"), end("ac")), (3, 2, 0));
+        assert_eq!(dfa.accept(State(3)), 2);
+        // Without the flag a mismatch ends in the default state itself.
+        let plain = Dfa::parse(&blob(&tables(1))).unwrap();
+        assert_eq!(plain.walk(State::START, b"aa"), State(1));
+    }
+
+    #[test]
+    fn a_cycle_of_differences_ends() {
+        let mut tables = tables(1 | DIFF_ENCODED);
+        tables[2].2[2] = 2;
+        assert_eq!(Dfa::parse(&blob(&tables)).unwrap().walk(State::START, b"ac"), State::DEAD);
+    }
+
+    #[test]
+    fn references_out_of_the_tables_are_errors() {
+        for (table, value) in [(2, 4), (3, 4), (4, 4)] {
+            let mut tables = tables(1);
+            tables[table].2[1] = value;
+            assert!(Dfa::parse(&blob(&tables)).is_err());
+        }
+        let mut short = tables(1);
+        short[0].2.pop();
+        assert!(Dfa::parse(&blob(&short)).is_err());
+        assert!(Dfa::parse(&blob(&[])).is_err());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! The compiler turns `\NNN` (octal) into the byte wherever a path may stand, and keeps a byte that would be
 //! special as that byte; `//` is the one thing that it changes in a literal, so such a path has no rule.
-//! Measured for each byte value with apparmor_parser 3.0.8; the tests measure it again.
+//! Measured for each byte value with `apparmor_parser` 3.0.8; the tests measure it again.
 
 use std::fmt::Write as _;
 
@@ -88,9 +88,9 @@ mod tests {
 
     /// One profile with a rule for each path; all are expressible.
     fn profile_of(paths: &[Vec<u8>]) -> Profile {
-        let rules: String =
+        let rules: Vec<String> =
             paths.iter().map(|path| format!("  {} r,\n", Pattern::literal(path).unwrap().text())).collect();
-        testing::rules(rules)
+        testing::rules(rules.concat())
     }
 
     #[test]

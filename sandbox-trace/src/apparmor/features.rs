@@ -92,7 +92,7 @@ mod tests {
         let mut entries: Vec<PathBuf> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
-        entries
+        let flat: Vec<String> = entries
             .iter()
             .map(|path| {
                 let body = if path.is_dir() {
@@ -102,7 +102,8 @@ mod tests {
                 };
                 format!("{} {{{body}}}\n", path.file_name().unwrap().to_str().unwrap())
             })
-            .collect()
+            .collect();
+        flat.concat()
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub const READ: u32 = 4;
 pub const APPEND: u32 = 8;
 /// `l`
 pub const LINK: u32 = 0x10;
-/// `k`; in the second half of a link pair: the link's permissions must be a subset of the target's.
+/// `k`; in the second half of a link pair: the link's permissions must be a subset of the target's. The compiler
+/// (3.0.8) writes that into the owner's half only, so a link to someone else's file is not tested for it.
 pub const LOCK: u32 = 0x20;
 /// `m`
 pub const MAP_EXEC: u32 = 0x40;

@@ -184,3 +184,90 @@ fn capability_masks(r: &mut Reader<'_>) -> Option<u32> {
     }
     Some(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::apparmor::{features::Features, perms::Subject, testing};
+
+    const TEXT: &str = "abi <abi/3.0>,\n#include <tunables/global>\nprofile t flags=(attach_disconnected) {
+  /a/** rw,\n  owner /b rk,\n  /bin/x px -> other,\n  network inet stream,\n  capability chown,\n  capability bpf,
+  link /c -> /d,\n  signal,\n  set rlimit nofile <= 10,\n  profile child {\n    /e r,\n  }\n  ^hat {\n    /f r,\n  }\n}
+profile u /usr/bin/u* flags=(kill) {\n}\n";
+
+    static COMPILED: LazyLock<Vec<u8>> =
+        LazyLock::new(|| testing::compile(TEXT.as_bytes(), &Features::built_in().unwrap()).unwrap().policy);
+
+    #[test]
+    fn every_profile_of_a_stream_is_read() {
+        let profiles = unpack(&COMPILED).unwrap();
+        let mut names: Vec<String> = profiles.iter().map(|profile| profile.name.to_string()).collect();
+        assert_eq!(names.remove(0), "t");
+        names.sort();
+        assert_eq!(names, ["t//child", "t//hat", "u"]);
+        let first = &profiles[0];
+        assert_eq!((first.mode, first.path_flags), (Mode::Enforce, PATH_ATTACH_DISCONNECTED));
+        assert_eq!(first.capabilities, 1 | 1 << 39);
+        assert_eq!(first.transitions, [BytePath::from("other")]);
+        let last = profiles.iter().find(|profile| profile.name == "u".into()).unwrap();
+        assert_eq!(last.mode, Mode::Kill);
+        assert!(!last.file_perms(b"/a", Subject::Owner).allows(crate::apparmor::perms::READ));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_an_error() {
+        for bytes in [&b""[..], b"x", b"\x04\x08\0version\0\x02\x07\x20\x20\0", b"\0\0\0\0"] {
+            assert!(unpack(bytes).is_err(), "{bytes:?}");
+        }
+        for end in 0..COMPILED.len().min(600) {
+            assert!(unpack(&COMPILED[..end]).is_err(), "cut off at {end}");
+        }
+    }
+
+    /// Walks everything that a replay walks.
+    fn walk(profiles: &[Profile]) {
+        for profile in profiles {
+            for path in [&b"/a/b"[..], b"/bin/x", b"/b", b"", b"/\xff\0"] {
+                for subject in [Subject::Owner, Subject::Other] {
+                    let _ = profile.file_perms(path, subject).transition(profile);
+                    let _ = profile.allows_link(path, b"/d", subject);
+                }
+            }
+            let _ = profile.allows_socket(2, 1);
+            let _ = profile.allows_capability(u32::MAX);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_policy_never_panics(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = COMPILED.clone();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(profiles) = unpack(&bytes) {
+                walk(&profiles);
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>, header: bool) {
+            let magic: &[u8] = if header { &[0x1b, 0x5e, 0x78, 0x3d, 0, 0, 0, 16] } else { &[] };
+            if let Ok(dfa) = Dfa::parse(&[magic, &bytes].concat()) {
+                let _ = dfa.accept(dfa.walk(State::START, b"/a"));
+            }
+            let _ = unpack(&bytes);
+        }
+    }
+}

@@ -46,6 +46,7 @@ pub struct Args {
 }
 
 /// Runs the command.
+#[expect(clippy::needless_pass_by_value, reason = "every command has this signature")]
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let name: ProfileName = args.name.parse()?;
     let recordings = super::load_recordings(&args.recordings)?;

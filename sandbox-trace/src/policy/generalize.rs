@@ -123,12 +123,10 @@ fn component(name: &[u8], temporary: bool, in_cache: bool, level: Generalization
 
 /// The random part of what Python's `tempfile` and `multiprocessing`, and mktemp(1), name.
 fn random_suffix(name: &[u8]) -> Option<(Range<usize>, &'static str)> {
-    let forms: [(&[u8], usize, &str, fn(u8) -> bool); 3] = [
-        (b"pymp-", 8, PYTHON, is_python),
-        (b"tmp.", 10, MKTEMP, |byte| byte.is_ascii_alphanumeric()),
-        (b"tmp", 8, PYTHON, is_python),
-    ];
-    forms.into_iter().find_map(|(prefix, length, class, fits)| {
+    const FORMS: [(&[u8], usize, &str); 3] =
+        [(b"pymp-", 8, PYTHON), (b"tmp.", 10, MKTEMP), (b"tmp", 8, PYTHON)];
+    FORMS.into_iter().find_map(|(prefix, length, class)| {
+        let fits = if class == PYTHON { is_python } else { |byte: u8| byte.is_ascii_alphanumeric() };
         let random = name.strip_prefix(prefix)?;
         let (random, rest) = random.split_at_checked(length)?;
         // A suffix like .txt may follow; more of the same alphabet means that it was not such a name.
@@ -241,10 +239,7 @@ mod tests {
         ];
         for (path, pattern) in cases {
             assert_eq!(text(path, Generalization::Balanced), pattern);
-            assert_eq!(
-                text(path, Generalization::Exact),
-                super::Pattern::literal(path.as_bytes()).unwrap().text()
-            );
+            assert_eq!(text(path, Generalization::Exact), Pattern::literal(path.as_bytes()).unwrap().text());
         }
     }
 

@@ -266,7 +266,7 @@ mod tests {
         let class = "[a-z0-9_]".repeat(8);
         assert_eq!(
             rules(&[("/tmp/tmpaaaaaaa1", "wc"), ("/tmp/tmpaaaaaaa2", "rx")]),
-            ["/tmp/tmpaaaaaaa2 rx".to_owned(), format!("/tmp/tmp{class} rwc")]
+            [format!("/tmp/tmp{class} rwc"), "/tmp/tmpaaaaaaa2 rx".to_owned()]
         );
         assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "rxm")]), [format!("/tmp/tmp{class} rxm")]);
         assert_eq!(rules(&[("/tmp/build", "wx")]), ["/tmp/build wx"]);
