@@ -63,8 +63,13 @@ pub fn compile(text: &[u8], name: &str, features: &Features) -> Result<Compiled>
     let messages = readable(&output.stderr);
     if !output.status.success() {
         let said = if messages.is_empty() { output.status.to_string() } else { messages.join("; ") };
-        return Err(Error::usage(format!("{name} does not compile: {said}"))
-            .hint("the message is apparmor_parser's; correct the line that it names"));
+        let hint = if said.contains("Too many states") {
+            "an automaton holds 65,535 states, which is some ten thousand paths with little in common: leave out \
+             recordings, replace rules for data with one for their folder, or try --generalize broad"
+        } else {
+            "the message is apparmor_parser's; correct the line that it names"
+        };
+        return Err(Error::usage(format!("{name} does not compile: {said}")).hint(hint));
     }
     let mut notes = vec![format!("{name} was compiled for {}", features.origin)];
     if !text.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"abi ")) {

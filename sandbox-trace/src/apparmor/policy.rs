@@ -228,6 +228,14 @@ profile u /usr/bin/u* flags=(kill) {\n}\n";
         }
     }
 
+    #[test]
+    fn an_item_of_a_newer_format_is_an_error() {
+        let mut bytes = COMPILED.clone();
+        let at = bytes.windows(6).position(|part| part == b"caps64").unwrap();
+        bytes[at + 5] = b'5';
+        assert!(unpack(&bytes).unwrap_err().to_string().contains("caps65"));
+    }
+
     /// Walks everything that a replay walks.
     fn walk(profiles: &[Profile]) {
         for profile in profiles {

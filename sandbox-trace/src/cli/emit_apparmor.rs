@@ -74,6 +74,9 @@ fn check(context: Context, args: &Args, text: &str) -> Result<()> {
     }
     let features = Features::find(args.apparmor_features.as_deref())?;
     let compiled = compiler::compile(text.as_bytes(), "the profile", &features).map_err(|error| {
+        if error.to_string().contains("Too many states") {
+            return error;
+        }
         Error::host(error.to_string()).hint(
             "the profile was not written; if /etc/apparmor.d lacks abi/3.0 or the tunables, install apparmor's files, \
              else report this as a fault of sandbox-trace (--no-check writes it all the same)",

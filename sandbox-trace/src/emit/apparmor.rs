@@ -54,9 +54,15 @@ pub fn text(policy: &AppArmorPolicy, name: &ProfileName) -> String {
     let mut out = String::new();
     header(policy, &mut out);
     let name = name.as_str();
-    // An inherited or bind-mounted file comes from another mount namespace: its path does not reach this one's
-    // root, and without attach_disconnected every access to it fails. mediate_deleted keeps the name of a file
-    // that was deleted while open.
+    // Without attach_disconnected every access to such a file fails, even stat(2).
+    line(
+        &mut out,
+        "# attach_disconnected: inherited and bind-mounted files come from another mount namespace, and their",
+    );
+    line(
+        &mut out,
+        "# paths do not reach this one's root. mediate_deleted: a file that was deleted while open keeps its name.",
+    );
     line(&mut out, &format!("profile {name} flags=(attach_disconnected,mediate_deleted) {{"));
     if !policy.capabilities.is_empty() {
         for capability in &policy.capabilities {
@@ -154,4 +160,43 @@ fn given_rule(given: Given, name: &str) -> String {
 fn line(out: &mut String, text: &str) {
     // Writing to a string does not fail.
     let _ = writeln!(out, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::policy::generalize;
+
+    fn policy() -> AppArmorPolicy {
+        let mut policy = AppArmorPolicy {
+            network: BTreeSet::from(["network inet stream,".to_owned()]),
+            capabilities: BTreeSet::from(["chown"]),
+            given: BTreeSet::from([Given::Trace, Given::Mount]),
+            unobserved: BTreeSet::from(["capabilities".to_owned()]),
+            gaps: vec!["a gap\nprofile x {".to_owned()],
+            ..AppArmorPolicy::default()
+        };
+        for (path, access) in
+            [("/a", "rwa"), ("/b c", "a"), ("/x", "rxm"), ("/lib/y.so", "rm"), ("/db", "rwk")]
+        {
+            let pattern = Pattern::literal(path.as_bytes()).unwrap();
+            policy.files.insert(pattern, FileRule { access: access.parse().unwrap(), stands_for: None });
+        }
+        let wide = generalize::pattern(b"/tmp/#12", Generalization::Balanced).unwrap();
+        let stands_for = Some((1_200, "/tmp/#12\n}".into()));
+        policy.files.insert(wide, FileRule { access: "rw".parse().unwrap(), stands_for });
+        let link = ["/new", "/old"].map(|path| Pattern::literal(path.as_bytes()).unwrap());
+        let [new, old] = link;
+        policy.links.insert((new, old));
+        policy
+    }
+
+    #[test]
+    fn the_whole_text() {
+        let text = text(&policy(), &"agent".parse().unwrap()).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        crate::apparmor::testing::profile(&text);
+        insta::assert_snapshot!(text);
+    }
 }

@@ -41,7 +41,7 @@ pub struct AppArmorPolicy {
     pub given: BTreeSet<Given>,
     /// How far the rules go beyond what was recorded.
     pub generalize: Generalization,
-    /// What the recordings did not observe.
+    /// Which of files, network and capabilities the recordings did not observe.
     pub unobserved: BTreeSet<String>,
     /// What a reader of the profile must know about its gaps, in sentences.
     pub gaps: Vec<String>,
@@ -81,6 +81,9 @@ const GIVEN: &[(&str, Given)] = &[
     ("pidfd_getfd", Given::Trace),
 ];
 
+/// The kinds of facts that a profile has rules for.
+const MEDIATED: [&str; 3] = ["files", "network", "capabilities"];
+
 /// Permissions that change a file or a name.
 const CHANGES: Access =
     Access::WRITE.union(Access::APPEND).union(Access::CREATE).union(Access::DELETE).union(Access::SETATTR);
@@ -93,7 +96,12 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<AppArmorPolicy>
     refuse_dangerous(needs, options)?;
     let mut out = AppArmorPolicy {
         generalize: options.generalize,
-        unobserved: needs.unobserved.clone(),
+        unobserved: needs
+            .unobserved
+            .iter()
+            .filter(|kind| MEDIATED.contains(&kind.as_str()))
+            .cloned()
+            .collect(),
         ..AppArmorPolicy::default()
     };
     if !needs.losses.is_empty() {

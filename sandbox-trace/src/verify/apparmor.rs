@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Blocked, Checked, Kind, Unproven, Verdicts};
 use crate::{
     apparmor::{
-        capability, compiler, escape, network,
+        capability, compiler, network,
         pattern::Pattern,
         perms::{self, Subject, Transition},
         policy::{self, Mode, Profile},
@@ -65,7 +65,7 @@ pub fn replay(needs: &Requirements, profile: &Profile, verdicts: &mut Verdicts) 
             if !profile.allows_socket(family, socket_type) {
                 out.blocked.push(Blocked {
                     kind: Kind::Network,
-                    what: plain(&format!("socket {} {}", key.family.1, key.socket_type.1)),
+                    what: format!("socket {} {}", shown(&key.family.1), shown(&key.socket_type.1)),
                     needed_by: who([evidence]),
                     rule: network::rule(family, socket_type).unwrap_or_else(|| "no rule can allow it".into()),
                 });
@@ -75,7 +75,7 @@ pub fn replay(needs: &Requirements, profile: &Profile, verdicts: &mut Verdicts) 
             if !profile.allows_capability(*number) {
                 out.blocked.push(Blocked {
                     kind: Kind::Capability,
-                    what: plain(&format!("capability {name}")),
+                    what: format!("capability {}", shown(name)),
                     needed_by: who([evidence]),
                     rule: capability::name(*number)
                         .map_or_else(|| "no rule can allow it".into(), |name| format!("capability {name},")),
@@ -232,15 +232,16 @@ fn request(one: Access) -> u32 {
 
 fn describe(path: &BytePath, target: Option<&BytePath>, access: Access) -> String {
     match target.filter(|_| access.contains(Access::LINK)) {
-        Some(target) => plain(&format!("{path} {access} -> {target}")),
-        None => plain(&format!("{path} {access}")),
+        Some(target) => format!("{path} {access} -> {target}"),
+        None => format!("{path} {access}"),
     }
 }
 
 /// The rules that would allow it; an id of a process is written as the variable for it.
 fn rule_for(path: &BytePath, target: Option<&BytePath>, denied: Access) -> String {
-    let Ok(pattern) = Pattern::of_path(path.as_bytes()) else {
-        return Pattern::of_path(path.as_bytes()).err().map_or_else(String::new, |error| error.to_string());
+    let pattern = match Pattern::of_path(path.as_bytes()) {
+        Ok(pattern) => pattern,
+        Err(error) => return error.to_string(),
     };
     let rest = denied.iter().filter(|one| *one != Access::LINK).fold(Access::none(), |all, one| all | one);
     let mut rules = Vec::new();
@@ -258,9 +259,9 @@ fn rule_for(path: &BytePath, target: Option<&BytePath>, denied: Access) -> Strin
     rules.join(" ")
 }
 
-/// Recorded text was made harmless for terminals by [`BytePath`]; this is for names that are plain strings.
-fn plain(text: &str) -> String {
-    if text.chars().any(char::is_control) { escape::comment(text.as_bytes()) } else { text.to_owned() }
+/// A name from the recording as it may be printed: the file may hold anything.
+fn shown(name: &str) -> String {
+    BytePath::from(name).to_string()
 }
 
 fn who<'a>(evidence: impl IntoIterator<Item = &'a Evidence>) -> Vec<String> {

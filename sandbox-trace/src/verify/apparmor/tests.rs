@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    apparmor::testing,
+    apparmor::{escape, testing},
     emit::apparmor::{ProfileName, text},
     policy::{
         generalize::Generalization,
@@ -302,7 +302,11 @@ fn hostile_needs(
 ) -> impl Strategy<Value = Requirements> {
     let files = prop::collection::btree_map(hostile_path(prefixes), access(), size);
     let links = prop::collection::btree_map(hostile_path(prefixes), hostile_path(prefixes), 0..4);
-    (files, links).prop_map(|(files, links)| {
+    // What a file says a family is called must not matter.
+    let network = prop::collection::btree_map((0..48_u16, 0..12_u16), "\\PC*", 0..8);
+    let capabilities =
+        prop::collection::btree_map("\\PC*", prop::sample::select(vec![0, 1, 5, 10, 13, 23]), 0..4);
+    (files, links, network, capabilities).prop_map(|(files, links, network, capabilities)| {
         let mut needs = Requirements::default();
         let entry = |access| FileNeed { access, owner: None, evidence: BTreeMap::new() };
         for (path, access) in files {
@@ -310,6 +314,15 @@ fn hostile_needs(
         }
         for (new, old) in links {
             needs.files.insert((new.into(), Some(old.into())), entry(Access::LINK));
+        }
+        for ((family, kind), name) in
+            network.into_iter().filter(|((f, t), _)| network::rule(*f, *t).is_some())
+        {
+            let key = NetworkKey { family: (family, name.clone()), socket_type: (kind, name) };
+            needs.network.insert(key, Evidence::default());
+        }
+        for (name, number) in capabilities {
+            needs.capabilities.insert(name, (number, Evidence::default()));
         }
         needs
     })
