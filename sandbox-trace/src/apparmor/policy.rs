@@ -229,6 +229,34 @@ profile u /usr/bin/u* flags=(kill) {\n}\n";
     }
 
     #[test]
+    fn every_way_to_write_the_tables_gives_the_same_answers() {
+        let built_in = Features::built_in().unwrap();
+        let features = std::fs::read_to_string(built_in.path()).unwrap();
+        let differences = features.replace("policy {", "policy {diff_encode {yes\n}\n");
+        let plain = unpack(&COMPILED).unwrap();
+        for (features, options) in [(&features, "equiv"), (&differences, "minimize"), (&differences, "equiv")]
+        {
+            let compiled = testing::compile_optimized(TEXT, features, options);
+            assert_ne!(compiled, *COMPILED);
+            let other = unpack(&compiled).unwrap();
+            let paths =
+                (0..=255).flat_map(|b| [vec![b'/', b], vec![b'/', b'a', b'/', b], vec![b'/', b'b', b]]);
+            for path in paths.chain([b"/b".to_vec(), b"/bin/x".to_vec(), b"/c".to_vec(), b"/d".to_vec()]) {
+                for subject in [Subject::Owner, Subject::Other] {
+                    assert_eq!(plain[0].file_perms(&path, subject), other[0].file_perms(&path, subject));
+                    assert_eq!(
+                        plain[0].allows_link(b"/c", &path, subject),
+                        other[0].allows_link(b"/c", &path, subject)
+                    );
+                }
+            }
+            for family in 0..50 {
+                assert_eq!(plain[0].allows_socket(family, 1), other[0].allows_socket(family, 1), "{family}");
+            }
+        }
+    }
+
+    #[test]
     fn an_item_of_a_newer_format_is_an_error() {
         let mut bytes = COMPILED.clone();
         let at = bytes.windows(6).position(|part| part == b"caps64").unwrap();

@@ -25,6 +25,21 @@ pub fn profile(text: impl AsRef<[u8]>) -> Profile {
     profiles.remove(0)
 }
 
+/// The binary for these features, with an optimisation of the compiler that changes how tables are written.
+pub fn compile_optimized(text: &str, features: &str, optimisation: &str) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), features).unwrap();
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(profile.path(), text).unwrap();
+    let output = std::process::Command::new(compiler::installed().expect("apt-get install apparmor"))
+        .args(["-O", optimisation, "-Q", "-K", "-S", "-M"])
+        .args([file.path(), profile.path()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
 /// A profile `t` with these rules.
 pub fn rules(rules: impl AsRef<[u8]>) -> Profile {
     let mut text = b"abi <abi/3.0>,\n#include <tunables/global>\nprofile t {\n".to_vec();
