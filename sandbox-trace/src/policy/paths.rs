@@ -29,7 +29,7 @@ pub struct Options {
 /// What an AppArmor profile allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppArmorPolicy {
-    /// By pattern. No pattern that matches more than one path can be both written and executed.
+    /// By pattern. No pattern that matches more than one path gives execution.
     pub files: BTreeMap<Pattern, FileRule>,
     /// New name and existing name of hard links.
     pub links: BTreeSet<(Pattern, Pattern)>,
@@ -84,9 +84,6 @@ const GIVEN: &[(&str, Given)] = &[
 /// The kinds of facts that a profile has rules for.
 const MEDIATED: [&str; 3] = ["files", "network", "capabilities"];
 
-/// Permissions that change a file or a name.
-const CHANGES: Access =
-    Access::WRITE.union(Access::APPEND).union(Access::CREATE).union(Access::DELETE).union(Access::SETATTR);
 /// Permissions that run a file's code.
 const RUNS: Access = Access::EXEC.union(Access::MAP_EXEC);
 
@@ -169,14 +166,18 @@ fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inex
     for (pattern, members) in groups {
         let mut access = members.values().fold(Access::none(), |all, access| all | *access);
         let wide = !pattern.is_literal();
-        if wide && access.intersects(CHANGES) && access.intersects(RUNS) {
-            // What can be written by a name that only looks alike must not run: only the recorded names do.
+        if wide && access.intersects(RUNS) {
+            // Such names are made by writing, if not under this pattern then under another that matches the
+            // same name. What only looks alike must not run: the recorded names do.
             for (path, access) in members.iter().filter(|(_, access)| access.intersects(RUNS)) {
                 if let Ok(exact) = Pattern::literal(path.as_bytes()) {
                     out.files.entry(exact).or_default().access |= *access;
                 }
             }
             access = without(access, RUNS);
+            if access.is_empty() {
+                continue;
+            }
         }
         let stands_for =
             members.keys().next().filter(|_| wide).map(|first| (members.len(), (*first).clone()));
@@ -270,13 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_rule_never_gives_both_write_and_execute() {
+    fn a_wide_rule_never_gives_execution() {
         let class = "[a-z0-9_]".repeat(8);
         assert_eq!(
             rules(&[("/tmp/tmpaaaaaaa1", "wc"), ("/tmp/tmpaaaaaaa2", "rx")]),
             [format!("/tmp/tmp{class} rwc"), "/tmp/tmpaaaaaaa2 rx".to_owned()]
         );
-        assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "rxm")]), [format!("/tmp/tmp{class} rxm")]);
+        let mapped = [format!("/tmp/tmp{class} r"), "/tmp/tmpaaaaaaa2 rm".into()];
+        assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "rm")]), mapped);
+        assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "x")]), ["/tmp/tmpaaaaaaa2 x"]);
         assert_eq!(rules(&[("/tmp/build", "wx")]), ["/tmp/build wx"]);
     }
 
