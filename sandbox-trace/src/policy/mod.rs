@@ -2,5 +2,7 @@
 
 pub mod arguments;
 pub mod danger;
+pub mod danger_paths;
+pub mod generalize;
 pub mod paths;
 pub mod syscalls;
