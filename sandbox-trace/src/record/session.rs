@@ -323,6 +323,8 @@ impl<'a> Session<'a> {
     }
 
     fn target_ended(&mut self) -> bool {
+        // A target may come and go between two looks; then its facts are all that is left of it.
+        self.seen_populated |= self.collector.distinct.total() > 0;
         match self.cgroup.populated() {
             Some(true) => {
                 self.seen_populated = true;
