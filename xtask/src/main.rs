@@ -3,6 +3,7 @@
 mod build_ebpf;
 mod process;
 mod provenance;
+mod setup;
 mod workspace;
 
 use std::process::ExitCode;
@@ -21,11 +22,14 @@ struct Cli {
 enum Task {
     /// Build the eBPF object that the binary embeds, or check that the one in the tree is current.
     BuildEbpf(build_ebpf::Args),
+    /// Install what the other tasks need and this machine lacks.
+    Setup(setup::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::main(&args),
+        Task::Setup(args) => setup::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
