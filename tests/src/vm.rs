@@ -2,7 +2,7 @@
 //! the script wrote.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -33,7 +33,8 @@ ip link set lo up
 # Each denial must reach dmesg, however many there are.
 echo 0 > /proc/sys/kernel/printk_ratelimit
 stty -F /dev/ttyS1 raw
-sh /script > /out/console 2>&1
+[ -f /opt/sandbox-trace.bpf.o ] && export SANDBOX_TRACE_BPF_OBJECT=/opt/sandbox-trace.bpf.o
+sh /script < /dev/null > /out/console 2>&1
 echo $? > /out/status
 dmesg > /out/dmesg
 tar -C /out -czf - . | base64 > /dev/ttyS1
@@ -104,7 +105,6 @@ pub fn run(script: &str, files: &[(&str, &str)]) -> Result<Outcome> {
 
 fn add_tools(root: &Path) -> Result<()> {
     rootfs::add_program(root, &require("busybox")?)?;
-    // The guest's init is a script of /bin/busybox, before any library is there to look for.
     rootfs::add_program(root, &require("apparmor_parser")?)?;
     for folder in ["/etc/apparmor.d/abi", "/etc/apparmor.d/abstractions", "/etc/apparmor.d/tunables"] {
         rootfs::add_folder(root, Path::new(folder))?;
@@ -118,6 +118,9 @@ fn add_tools(root: &Path) -> Result<()> {
     let binary = product::binary()?;
     let inside = root.join("usr/bin/sandbox-trace");
     fs::copy(&binary, &inside)?;
+    if let Some(object) = env::var_os("SANDBOX_TRACE_BPF_OBJECT") {
+        fs::copy(object, root.join("opt/sandbox-trace.bpf.o")).context("can't copy the eBPF object")?;
+    }
     rootfs::add_libraries(root, &[binary])
 }
 

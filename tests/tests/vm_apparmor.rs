@@ -11,7 +11,7 @@ confined() {
     profile=$1; shift
     sh -c 'echo "exec $0" > /proc/self/attr/apparmor/exec && exec "$@"' "$profile" "$@"
 }
-cp /usr/bin/sh /tmp/attack-program
+printf '#!/bin/sh\n' > /tmp/attack-program
 chmod 755 /tmp/attack-program
 "#;
 
@@ -23,7 +23,7 @@ profile hand-written {
   /usr/bin/python3* rix,
   /usr/bin/{sh,dash} rmix,
   /{usr/,}lib{,64}/** rm,
-  /opt/agent/** r,
+  /opt/agent/{,**} r,
   /etc/{passwd,group,hosts,nsswitch.conf,host.conf,resolv.conf,ld.so.cache} r,
   /proc/** r,
   /tmp/ r,
