@@ -25,7 +25,6 @@ pub struct Args {
     rounds: u32,
 }
 
-const ATTACKS: [&str; 3] = ["unshare", "mount", "ptrace"];
 /// Debian's own: one from a version manager lies in a home folder, which no profile should name.
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -38,19 +37,41 @@ pub fn main(args: &Args) -> Result<()> {
             .current_dir(workspace::root()),
     )?;
     let demo = Demo::new(&args.output, args.rounds)?;
-    let rows = [
-        ("record the agent", demo.record()),
-        ("write a seccomp profile", demo.emit_seccomp()),
-        ("write an AppArmor profile", demo.emit_apparmor()),
-        ("verify: nothing needed is blocked", demo.verify()),
-        ("the agent works under the filter", demo.run_confined()),
+    let steps: [(&str, &dyn Fn() -> Result<()>); 8] = [
+        ("record the agent", &|| demo.record()),
+        ("write a seccomp profile", &|| demo.emit_seccomp()),
+        ("write an AppArmor profile", &|| demo.emit_apparmor()),
+        ("verify: nothing needed is blocked", &|| demo.verify()),
+        ("the agent works under the filter", &|| demo.run_confined()),
+        ("unshare is denied under the filter", &|| demo.attack("unshare")),
+        ("mount is denied under the filter", &|| demo.attack("mount")),
+        ("ptrace is denied under the filter", &|| demo.attack("ptrace")),
     ];
-    let mut table: Vec<(String, Result<()>)> =
-        rows.into_iter().map(|(what, result)| (what.to_owned(), result)).collect();
-    for name in ATTACKS {
-        table.push((format!("{name} is denied under the filter"), demo.attack(name)));
+    let mut failure = None;
+    let mut table = String::new();
+    for (what, step) in steps {
+        // Each step needs the files of those before it.
+        let outcome = match &failure {
+            Some(_) => "not tried",
+            None => match step() {
+                Ok(()) => "ok",
+                Err(error) => {
+                    failure = Some(error);
+                    "FAILED"
+                }
+            },
+        };
+        table += &format!("  {what:<38} {outcome}\n");
     }
-    report(&demo.output, &table)
+    println!("\n{table}");
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    println!("{}", demo.output.display());
+    println!("  recording.json     what the agent did");
+    println!("  seccomp.json       the system calls that it needs");
+    println!("  apparmor.profile   the files, sockets and capabilities that it needs");
+    Ok(())
 }
 
 struct Demo {
@@ -78,18 +99,19 @@ impl Demo {
         self.output.join(name)
     }
 
-    /// The product, as root: recording needs it, and so does what the agent's run is compared with.
+    /// The product, as root: recording needs it, and the agent must run as it was recorded. In a mount namespace of
+    /// its own, because the mount attack would change this machine if it worked.
     fn product(&self, arg: &str) -> Result<Command> {
         if nix::unistd::geteuid().is_root() {
-            let mut command = Command::new(&self.binary);
-            command.arg(arg);
+            let mut command = Command::new("unshare");
+            command.arg("--mount").arg(&self.binary).arg(arg);
             return Ok(command);
         }
         let Some(sudo) = process::find("sudo") else {
             bail!("recording with eBPF needs root, and there is no sudo: run this as root");
         };
         let mut command = Command::new(sudo);
-        command.arg(&self.binary).arg(arg);
+        command.args(["unshare", "--mount"]).arg(&self.binary).arg(arg);
         Ok(command)
     }
 
@@ -152,20 +174,4 @@ impl Demo {
         self.agent(&mut command);
         process::run(command.args(["--attack", name]))
     }
-}
-
-fn report(output: &Path, table: &[(String, Result<()>)]) -> Result<()> {
-    println!("\n{}", output.display());
-    println!("  recording.json     what the agent did");
-    println!("  seccomp.json       the system calls that it needs");
-    println!("  apparmor.profile   the files, sockets and capabilities that it needs\n");
-    for (what, result) in table {
-        println!("  {:<42} {}", what, if result.is_ok() { "ok" } else { "FAILED" });
-    }
-    println!();
-    let failed: Vec<String> = table
-        .iter()
-        .filter_map(|(what, result)| Some(format!("{what}: {:#}", result.as_ref().err()?)))
-        .collect();
-    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
 }

@@ -257,3 +257,19 @@ impl Tally {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn closing_lines_are_counted_and_nothing_else() {
+        let mut counts = Counts::default();
+        counts.add("test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.02s");
+        counts.add(
+            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        );
+        counts.add("9 passed; 9 failed;");
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (7, 2, 1));
+    }
+}
