@@ -99,19 +99,10 @@ impl Demo {
         self.output.join(name)
     }
 
-    /// The product, as root: recording needs it, and the agent must run as it was recorded. In a mount namespace of
-    /// its own, because the mount attack would change this machine if it worked.
+    /// The product, as root: recording needs it, and the agent must run as it was recorded.
     fn product(&self, arg: &str) -> Result<Command> {
-        if nix::unistd::geteuid().is_root() {
-            let mut command = Command::new("unshare");
-            command.arg("--mount").arg(&self.binary).arg(arg);
-            return Ok(command);
-        }
-        let Some(sudo) = process::find("sudo") else {
-            bail!("recording with eBPF needs root, and there is no sudo: run this as root");
-        };
-        let mut command = Command::new(sudo);
-        command.args(["unshare", "--mount"]).arg(&self.binary).arg(arg);
+        let mut command = as_root("env")?;
+        command.arg(&self.binary).arg(arg);
         Ok(command)
     }
 
@@ -159,9 +150,11 @@ impl Demo {
         )
     }
 
+    /// Under the filter, and in a mount namespace of its own: the mount attack would change this machine if it
+    /// worked.
     fn confined(&self) -> Result<Command> {
-        let mut command = self.product("run")?;
-        command.arg("--seccomp").arg(self.file("seccomp.json"));
+        let mut command = as_root("unshare")?;
+        command.arg("--mount").arg(&self.binary).args(["run", "--seccomp"]).arg(self.file("seccomp.json"));
         Ok(command)
     }
 
@@ -174,4 +167,16 @@ impl Demo {
         self.agent(&mut command);
         process::run(command.args(["--attack", name]))
     }
+}
+
+fn as_root(program: &str) -> Result<Command> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(Command::new(program));
+    }
+    let Some(sudo) = process::find("sudo") else {
+        bail!("recording with eBPF needs root, and there is no sudo: run this as root");
+    };
+    let mut command = Command::new(sudo);
+    command.arg(program);
+    Ok(command)
 }
