@@ -84,8 +84,13 @@ impl Compiler {
     }
 }
 
+/// True if there is a compiler for the target.
+pub fn has_compiler() -> bool {
+    Compiler::find().is_ok()
+}
+
 /// True if `/usr/bin/rustc` has a `core` for the target.
-pub fn debian_has_core() -> bool {
+fn debian_has_core() -> bool {
     let libdir =
         process::output(process::without_cargo_environment(&mut Command::new("/usr/bin/rustc")).args([
             "--print",
@@ -106,7 +111,8 @@ pub fn find_linker() -> Option<PathBuf> {
     if own.is_file() { Some(own) } else { process::find("bpf-linker") }
 }
 
-fn find_llvm_strip() -> Option<PathBuf> {
+/// The tool that takes debug information out of the object.
+pub fn find_llvm_strip() -> Option<PathBuf> {
     let debian = PathBuf::from("/usr/lib/llvm-22/bin/llvm-strip");
     if debian.is_file() { Some(debian) } else { process::find("llvm-strip") }
 }

@@ -1,8 +1,11 @@
 //! Tasks of the workspace, run as `cargo xtask <task>`.
 
 mod build_ebpf;
+mod demo;
 mod process;
 mod provenance;
+mod setup;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -21,11 +24,20 @@ struct Cli {
 enum Task {
     /// Build the eBPF object that the binary embeds, or check that the one in the tree is current.
     BuildEbpf(build_ebpf::Args),
+    /// Install what the other tasks need and this machine lacks.
+    Setup(setup::Args),
+    /// Run every check and test: pure, on this kernel, and in a guest with AppArmor.
+    Test(test::Args),
+    /// Record the demo agent, write both profiles, prove them, and run it again under them.
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::main(&args),
+        Task::Setup(args) => setup::main(&args),
+        Task::Test(args) => test::main(&args),
+        Task::Demo(args) => demo::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

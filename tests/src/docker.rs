@@ -1,0 +1,106 @@
+//! Containers with Docker: an engine of the tests' own, so that the machine's is left alone.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    cgroup::Cgroup,
+    command::{self, Background, require, succeed},
+    rootfs,
+};
+
+/// The image with the agent.
+const IMAGE: &str = "sandbox-trace-test";
+
+/// A dockerd with its own data, socket and containers; it ends with the test.
+#[derive(Debug)]
+pub struct Engine {
+    // Kept for their `Drop`, in this order: the engine must end before its folder goes.
+    _process: Background,
+    dir: tempfile::TempDir,
+    client: PathBuf,
+}
+
+impl Engine {
+    /// Starts it and gives it the image with the agent.
+    pub fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let log = dir.path().join("dockerd.log");
+        let output = fs::File::create(&log)?;
+        let path = |name: &str| dir.path().join(name);
+        let child = Command::new(require("dockerd")?)
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--exec-root")
+            .arg(path("exec"))
+            .arg("--pidfile")
+            .arg(path("pid"))
+            .arg("--host")
+            .arg(socket(dir.path()))
+            // The agent needs its loopback alone: leave the machine's bridges and packet filter as they are.
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("can't start dockerd")?;
+        let mut process = Background(child);
+        let client = require("docker")?;
+        command::wait_until("dockerd's answer", Duration::from_secs(60), || {
+            if let Some(status) = process.0.try_wait()? {
+                bail!("dockerd ended, {status}:\n{}", fs::read_to_string(&log)?);
+            }
+            let mut ask = Command::new(&client);
+            ask.arg("--host").arg(socket(dir.path())).arg("version");
+            Ok(command::run(&mut ask)?.status.success())
+        })?;
+        let engine = Self { _process: process, dir, client };
+        engine.import_image()?;
+        Ok(engine)
+    }
+
+    fn import_image(&self) -> Result<()> {
+        let root = self.dir.path().join("image");
+        fs::create_dir(&root)?;
+        rootfs::build(&root)?;
+        let archive = self.dir.path().join("image.tar");
+        succeed(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."))?;
+        succeed(self.docker().arg("import").arg(&archive).arg(IMAGE)).map(drop)
+    }
+
+    fn docker(&self) -> Command {
+        // A container that hangs must not hang the tests.
+        let mut command = Command::new("timeout");
+        command.arg("120").arg(&self.client).arg("--host").arg(socket(self.dir.path()));
+        command
+    }
+
+    /// Runs `args` in a container below `cgroup`, to its end. `seccomp` is a profile's file, or `unconfined`; with
+    /// none, Docker's default applies.
+    pub fn run(&self, cgroup: &Cgroup, seccomp: Option<&OsStr>, args: &[String]) -> Result<Output> {
+        let mut command = self.docker();
+        command
+            .args(["run", "--rm", "--read-only", "--network=none", "--tmpfs=/tmp", "--cgroup-parent"])
+            .arg(cgroup.name())
+            // Enough for every attack to work, so that a denial is the filter's doing.
+            .args(["--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE"]);
+        if let Some(seccomp) = seccomp {
+            let mut option = std::ffi::OsString::from("seccomp=");
+            option.push(seccomp);
+            command.arg("--security-opt").arg(option);
+        }
+        command::run(command.arg(IMAGE).args(args))
+    }
+}
+
+fn socket(dir: &Path) -> String {
+    format!("unix://{}/docker.sock", dir.display())
+}

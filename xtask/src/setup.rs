@@ -1,0 +1,61 @@
+//! `setup`: finds what the other tasks need and this machine lacks, says why it is needed, and installs it.
+
+mod components;
+mod install;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use components::Component;
+
+/// Arguments of the task.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to prepare for; everything when not given.
+    #[arg(long = "for", value_enum)]
+    purposes: Vec<Purpose>,
+}
+
+/// What a machine is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Compiling the product.
+    Build,
+    /// Compiling the eBPF object.
+    Ebpf,
+    /// The end-to-end tests.
+    Test,
+    /// The demo.
+    Demo,
+}
+
+/// Runs the task.
+pub fn main(args: &Args) -> Result<()> {
+    let all = [Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo];
+    ensure(if args.purposes.is_empty() { &all } else { &args.purposes })
+}
+
+/// Installs what is missing for `purposes`; fails, naming it, where that can't be done.
+pub fn ensure(purposes: &[Purpose]) -> Result<()> {
+    let wanted: Vec<Component> = components::all()
+        .into_iter()
+        .filter(|component| purposes.iter().any(|p| component.serves(*p)))
+        .collect();
+    let missing: Vec<&Component> = wanted.iter().filter(|component| !component.is_present()).collect();
+    if missing.is_empty() {
+        eprintln!("setup: all {} components are there", wanted.len());
+        return Ok(());
+    }
+    for component in &missing {
+        eprintln!("setup: missing {} ({}), {}", component.name, component.why, component.remedy());
+    }
+    install::install(&missing)?;
+
+    let still: Vec<&str> =
+        missing.iter().filter(|component| !component.is_present()).map(|component| component.name).collect();
+    if !still.is_empty() {
+        bail!("still missing after the installation: {}", still.join(", "));
+    }
+    eprintln!("setup: installed what was missing");
+    Ok(())
+}

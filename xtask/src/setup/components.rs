@@ -1,0 +1,169 @@
+//! What the tasks need, how to tell that it is there, and which package has it.
+
+use std::{fs, path::Path};
+
+use super::Purpose;
+use crate::{build_ebpf, process, workspace};
+
+/// Something that a task needs.
+#[derive(Debug)]
+pub struct Component {
+    pub name: &'static str,
+    pub why: &'static str,
+    test: Test,
+    pub source: Source,
+    purposes: &'static [Purpose],
+}
+
+/// How to tell that a component is there.
+#[derive(Debug)]
+enum Test {
+    Command(&'static str),
+    File(&'static str),
+    Function(fn() -> bool),
+}
+
+/// Where a component comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// Debian packages.
+    Packages(&'static [&'static str]),
+    /// `cargo install` of bpf-linker, which needs these Debian packages.
+    BpfLinker(&'static [&'static str]),
+    /// The kernel in the package that this meta-package depends on; unpacked, not installed.
+    KernelOf(&'static str),
+}
+
+impl Component {
+    pub fn serves(&self, purpose: Purpose) -> bool {
+        self.purposes.contains(&purpose)
+    }
+
+    pub fn is_present(&self) -> bool {
+        match self.test {
+            Test::Command(name) => process::find(name).is_some(),
+            Test::File(path) => Path::new(path).exists(),
+            Test::Function(present) => present(),
+        }
+    }
+
+    /// Where it will come from, for people.
+    pub fn remedy(&self) -> String {
+        match self.source {
+            Source::Packages(packages) => format!("package {}", packages.join(" ")),
+            Source::BpfLinker(packages) => {
+                format!("cargo install bpf-linker, with package {}", packages.join(" "))
+            }
+            Source::KernelOf(package) => format!("unpacked from package {package}"),
+        }
+    }
+}
+
+const BUILD: &[Purpose] = &[Purpose::Build, Purpose::Test, Purpose::Demo];
+const COMPILE_C: &[Purpose] = &[Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo];
+const RUN: &[Purpose] = &[Purpose::Test, Purpose::Demo];
+const TEST: &[Purpose] = &[Purpose::Test];
+const EBPF: &[Purpose] = &[Purpose::Ebpf];
+
+/// Every component, in the order in which they are installed.
+pub fn all() -> Vec<Component> {
+    use Source::{BpfLinker, KernelOf, Packages};
+    use Test::{Command, File, Function};
+
+    let component = |name, why, test, source, purposes| Component { name, why, test, source, purposes };
+    vec![
+        component("cc", "links Rust programs, compiles zstd", Command("cc"), Packages(&["gcc"]), COMPILE_C),
+        component(
+            "C headers",
+            "compiles zstd",
+            File("/usr/include/stdlib.h"),
+            Packages(&["libc6-dev"]),
+            COMPILE_C,
+        ),
+        component(
+            "libseccomp",
+            "compiles seccomp profiles as the runtimes do",
+            File("/usr/include/seccomp.h"),
+            Packages(&["libseccomp-dev"]),
+            BUILD,
+        ),
+        component(
+            "apparmor_parser",
+            "compiles AppArmor profiles",
+            Command("apparmor_parser"),
+            Packages(&["apparmor"]),
+            RUN,
+        ),
+        component("python3", "runs the demo agent", File("/usr/bin/python3"), Packages(&["python3"]), RUN),
+        component("runc", "a runtime under test", Command("runc"), Packages(&["runc"]), TEST),
+        // Not `docker`: a machine may have the client alone.
+        component(
+            "dockerd",
+            "a runtime under test",
+            Command("dockerd"),
+            Packages(&["docker.io", "containerd"]),
+            TEST,
+        ),
+        component("iptables", "dockerd's networks", Command("iptables"), Packages(&["iptables"]), TEST),
+        component(
+            "busybox",
+            "the test guest's shell and tools",
+            Function(has_static_busybox),
+            Packages(&["busybox-static"]),
+            TEST,
+        ),
+        component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
+        component(
+            "qemu",
+            "boots a kernel with AppArmor",
+            Command("qemu-system-x86_64"),
+            Packages(&["qemu-system-x86"]),
+            TEST,
+        ),
+        component(
+            "a kernel with AppArmor",
+            "the test guest's kernel",
+            Function(has_guest_kernel),
+            KernelOf("linux-image-cloud-amd64"),
+            TEST,
+        ),
+        component(
+            "a Rust compiler for BPF",
+            "compiles the eBPF programs",
+            Function(build_ebpf::has_compiler),
+            Packages(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"]),
+            EBPF,
+        ),
+        component(
+            "llvm-strip",
+            "strips the eBPF object",
+            Function(|| build_ebpf::find_llvm_strip().is_some()),
+            Packages(&["llvm-22"]),
+            EBPF,
+        ),
+        component(
+            "bpf-linker",
+            "links the eBPF object",
+            Function(|| build_ebpf::find_linker().is_some()),
+            BpfLinker(&["g++", "llvm-22-dev", "libpolly-22-dev"]),
+            EBPF,
+        ),
+    ]
+}
+
+/// The guest has no C library at the time that busybox starts.
+fn has_static_busybox() -> bool {
+    process::find("busybox").is_some_and(|file| {
+        // A dynamic program names its loader in a PT_INTERP header, near the start.
+        fs::read(file).is_ok_and(|bytes| {
+            let head = bytes.get(..4096).unwrap_or(&bytes);
+            !head.windows(8).any(|window| window == b"ld-linux")
+        })
+    })
+}
+
+fn has_guest_kernel() -> bool {
+    fs::read_dir(workspace::guest_dir().join("boot")).is_ok_and(|files| {
+        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("vmlinuz-"))
+    })
+}
