@@ -56,8 +56,8 @@ const PYTHON: &str = "[a-z0-9_]";
 /// The alphabet of mktemp(1).
 const MKTEMP: &str = "[A-Za-z0-9]";
 
-/// The pattern for a recorded path.
-pub fn pattern(path: &[u8], level: Generalization) -> Result<Pattern> {
+/// The pattern for a recorded path. `short_lived`: the run both made and removed that name.
+pub fn pattern(path: &[u8], short_lived: bool, level: Generalization) -> Result<Pattern> {
     let exact = Pattern::of_path(path)?;
     if level == Generalization::Exact || !exact.is_literal() {
         return Ok(exact);
@@ -74,11 +74,14 @@ pub fn pattern(path: &[u8], level: Generalization) -> Result<Pattern> {
     let fixed = temporary.map_or(0, |folder| folder.split(|byte| *byte == b'/').count() - 1);
     let mut pieces = Vec::new();
     for (position, name) in components.iter().enumerate() {
+        let is_last = position + 1 == components.len();
         if position > 0 {
             pieces.push(Piece::Literal(b"/".to_vec()));
         }
         if position < fixed {
             pieces.push(Piece::Literal(name.to_vec()));
+        } else if is_last && short_lived && temporary.is_some() && is_probe(name) {
+            pieces.extend(classes(name, PYTHON));
         } else {
             let in_cache = position > 0 && components.get(position - 1) == Some(&b"__pycache__".as_slice());
             pieces.extend(component(name, temporary.is_some(), in_cache, level));
@@ -119,6 +122,11 @@ fn component(name: &[u8], temporary: bool, in_cache: bool, level: Generalization
     }
     pieces.push(literal(name.get(done..).unwrap_or(&[])));
     pieces
+}
+
+/// Python's `tempfile` finds a usable folder by making, and at once removing, a file whose whole name is random.
+fn is_probe(name: &[u8]) -> bool {
+    name.len() == 8 && is_all(name, is_python)
 }
 
 /// The random part of what Python's `tempfile` and `multiprocessing`, and mktemp(1), name.
@@ -215,7 +223,16 @@ mod tests {
     use super::*;
 
     fn text(path: &str, level: Generalization) -> String {
-        pattern(path.as_bytes(), level).unwrap().text()
+        pattern(path.as_bytes(), false, level).unwrap().text()
+    }
+
+    #[test]
+    fn a_name_that_was_made_and_removed_may_be_all_random() {
+        let probe = |path: &str| pattern(path.as_bytes(), true, Generalization::Balanced).unwrap().text();
+        assert_eq!(probe("/tmp/i8e_0c61"), "/tmp/".to_owned() + &PYTHON.repeat(8));
+        assert_eq!(probe("/tmp/i8e_0c612"), "/tmp/i8e_0c612");
+        assert_eq!(probe("/app/i8e_0c61"), "/app/i8e_0c61");
+        assert_eq!(text("/tmp/i8e_0c61", Generalization::Balanced), "/tmp/i8e_0c61");
     }
 
     #[test]

@@ -144,7 +144,8 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<AppArmorPolicy>
 fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inexpressible: &mut Vec<String>) {
     let mut groups: BTreeMap<Pattern, BTreeMap<&BytePath, Access>> = BTreeMap::new();
     for ((path, target), need) in &needs.files {
-        let pattern = match generalize::pattern(path.as_bytes(), options.generalize) {
+        let short_lived = need.access.contains(Access::CREATE | Access::DELETE);
+        let pattern = match generalize::pattern(path.as_bytes(), short_lived, options.generalize) {
             Ok(pattern) => pattern,
             Err(error) => {
                 inexpressible.push(error.to_string());
@@ -152,7 +153,10 @@ fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inex
             }
         };
         if need.access.contains(Access::LINK) {
-            match target.as_ref().map(|target| generalize::pattern(target.as_bytes(), options.generalize)) {
+            match target
+                .as_ref()
+                .map(|target| generalize::pattern(target.as_bytes(), false, options.generalize))
+            {
                 Some(Ok(target)) => drop(out.links.insert((pattern.clone(), target))),
                 Some(Err(error)) => inexpressible.push(error.to_string()),
                 None => inexpressible.push(format!("the recording does not say what {path} was linked to")),
