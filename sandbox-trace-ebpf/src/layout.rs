@@ -97,4 +97,4 @@ layout! {
 unsafe impl aya::Pod for KernelLayout {}
 
 // The struct is written to the object as bytes: padding would make it a wrong write.
-const _: () = assert!(size_of::<KernelLayout>() % 8 == 0);
+const _: () = assert!(size_of::<KernelLayout>().is_multiple_of(8));

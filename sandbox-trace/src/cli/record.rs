@@ -121,8 +121,9 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
         counted(recording.files.len() as u64, "path"),
         counted(recording.executables.len() as u64, "executable"),
     ));
-    if recording.duration_ms > 0 {
-        let percent = outcome.last_new_ms.min(recording.duration_ms) * 100 / recording.duration_ms;
+    if let Some(percent) =
+        (outcome.last_new_ms.min(recording.duration_ms) * 100).checked_div(recording.duration_ms)
+    {
         context.note(format!("  the last new fact came at {percent} % of the run"));
     }
     if let Some(code) = recording.target.exit_code.filter(|code| *code != 0) {
@@ -170,7 +171,7 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         for bad in ["", "s", "5d", "-1s", "1.5s", "99999999999999999999s", "9999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -126,7 +126,7 @@ pub fn name(arch: u8, nr: u32) -> Option<&'static str> {
 }
 
 /// The x32 ABI shares the 64-bit numbers but for calls whose structures differ; those have numbers of their own.
-/// Source: arch/x86/entry/syscalls/syscall_64.tbl.
+/// Source: `arch/x86/entry/syscalls/syscall_64.tbl`.
 fn x32_name(nr: u32) -> Option<&'static str> {
     const FIRST: u32 = 512;
     const OWN: [&str; 36] = [

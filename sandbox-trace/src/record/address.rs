@@ -83,7 +83,7 @@ pub fn socket_type(number: u16) -> String {
 pub enum Address {
     /// As text: `127.0.0.1:80`, `[::1]:80`, `unix:@name`, or hexadecimal for other families.
     Text(Vec<u8>),
-    /// An AF_UNIX path, as given.
+    /// An `AF_UNIX` path, as given.
     Path(Vec<u8>),
 }
 

@@ -62,15 +62,16 @@ pub struct Name {
 pub fn decode(bytes: &[u8]) -> Option<Fact> {
     let header: Header = bytemuck::try_pod_read_unaligned(bytes.get(..Header::SIZE)?).ok()?;
     let mut rest = Parts { rest: bytes.get(Header::SIZE..)? };
-    let [a, b, c, d, e, _] = header.args;
+    let lengths = header.args;
     let body = match header.kind {
         kind::CALL => Body::Call,
         kind::CAPABILITY => Body::Capability,
         kind::EXECUTABLE => Body::Executable(join(rest.rest)?),
         kind::FILE => Body::File(join(rest.rest)?),
         kind::NAMES => {
-            let (first, second) = (rest.padded(a)?, rest.padded(b)?);
-            let (base1, base2) = (rest.exact(c)?, rest.exact(d)?);
+            let [name1, name2, base1, base2, ..] = lengths;
+            let (first, second) = (rest.padded(name1)?, rest.padded(name2)?);
+            let (base1, base2) = (rest.exact(base1)?, rest.exact(base2)?);
             let name = |name: &[u8], base: &[u8]| {
                 Some(if name.is_empty() && base.is_empty() {
                     None
@@ -81,13 +82,15 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
             Body::Names { first: name(first, base1)?, second: name(second, base2)? }
         }
         kind::EXEC => {
-            let (name, base, path) = (rest.padded(a)?, rest.exact(b)?, rest.exact(c)?);
+            let [name, base, path, ..] = lengths;
+            let (name, base, path) = (rest.padded(name)?, rest.exact(base)?, rest.exact(path)?);
             let script = (header.flags & flag::SCRIPT != 0)
                 .then(|| Some(Name { base: join(base)?, name: name.to_vec() }));
             Body::Exec { path: join(path)?, script: script.flatten() }
         }
         kind::NETWORK => {
-            let (address, base) = (rest.padded(d)?, rest.exact(e)?);
+            let [_, _, _, address, base, _] = lengths;
+            let (address, base) = (rest.padded(address)?, rest.exact(base)?);
             Body::Network { address: address.to_vec(), base: join(base)? }
         }
         _ => return None,

@@ -248,8 +248,8 @@ impl<'a> Session<'a> {
                         break Ended::Signal;
                     }
                 }
-                _ = interrupt.recv() => match self.stop(None, &mut grace) { true => break Ended::Signal, false => {} },
-                _ = terminate.recv() => match self.stop(Some(Signal::SIGTERM), &mut grace) { true => break Ended::Signal, false => {} },
+                _ = interrupt.recv() => if self.stop(None, &mut grace) { break Ended::Signal },
+                _ = terminate.recv() => if self.stop(Some(Signal::SIGTERM), &mut grace) { break Ended::Signal },
                 () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break Ended::Duration,
             }
         };
@@ -412,8 +412,8 @@ impl<'a> Session<'a> {
             observed.push("capabilities".into());
         }
         Host {
-            kernel: text(uname.as_ref().map(|u| u.release())),
-            arch: text(uname.as_ref().map(|u| u.machine())),
+            kernel: text(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
+            arch: text(uname.as_ref().map(nix::sys::utsname::UtsName::machine)),
             cgroup: self.hierarchy.kind().into(),
             hooks: "syscalls".into(),
             observed,
@@ -467,7 +467,7 @@ fn warnings(recording: &Recording) -> Vec<String> {
     out
 }
 
-/// How often work was handed to io_uring, past the calls that the hooks see.
+/// How often work was handed to `io_uring`, past the calls that the hooks see.
 fn io_uring_calls(counts: &[(u8, u32, u64)]) -> u64 {
     const IO_URING_ENTER: u32 = 426; // the same number on all architectures
     counts.iter().filter(|(_, nr, _)| *nr == IO_URING_ENTER).map(|(_, _, n)| n).sum()
