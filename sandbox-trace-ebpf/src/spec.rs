@@ -3,8 +3,8 @@
 
 use crate::{MAX_NR, arch};
 
-/// Slots in the table: one a number and architecture.
-pub const SPECS: usize = MAX_NR as usize * arch::COUNT as usize;
+/// Slots in the table: one a number and architecture, and room up to a power of two, so that a mask bounds an index.
+pub const SPECS: usize = (MAX_NR as usize * arch::COUNT as usize).next_power_of_two();
 
 /// No such argument.
 pub const NONE: u8 = 0xf;

@@ -58,10 +58,14 @@ fn number(task: *const u8, orig_ax: u64) -> (u8, u32) {
     }
 }
 
+/// The place of a call in the tables.
 #[inline(always)]
 fn slot(arch: u8, nr: u32) -> u32 {
     let nr = if nr < MAX_NR { nr } else { MAX_NR - 1 };
-    u32::from(arch) * MAX_NR + nr
+    let slot = u32::from(arch) * MAX_NR + nr;
+    // SAFETY: a local. The volatile read keeps the compiler from dropping the mask, which the verifier of older
+    // kernels needs: it does not connect the comparison with its copy of the number.
+    unsafe { core::ptr::read_volatile(&raw const slot) & (spec::SPECS as u32 - 1) }
 }
 
 #[inline(always)]

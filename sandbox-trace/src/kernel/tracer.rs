@@ -91,7 +91,7 @@ impl Tracer {
         let mut out = Vec::new();
         for (slot, values) in (0u32..).zip(counts.iter()) {
             let values = values.map_err(|e| Error::host("could not read the call counts").because(e))?;
-            let count: u64 = values.iter().sum();
+            let count: u64 = values.iter().sum(); // the slots that only round the table up stay 0
             let arch = u8::try_from(slot / MAX_NR).unwrap_or(arch::COUNT);
             if count > 0 {
                 out.push((arch, slot % MAX_NR, count));
