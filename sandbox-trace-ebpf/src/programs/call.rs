@@ -22,14 +22,14 @@ pub struct Call {
     pub errno: u32,
     pub ret: i64,
     pub spec: CallSpec,
-    pub args: [u64; 8],
+    pub args: [u64; 6],
 }
 
 impl Call {
     /// Argument `index`; 0 for [`spec::NONE`].
     #[inline(always)]
     pub fn arg(&self, index: u8) -> u64 {
-        let [a, b, c, d, e, f, ..] = self.args;
+        let [a, b, c, d, e, f] = self.args;
         match index {
             0 => a,
             1 => b,
@@ -86,7 +86,7 @@ fn count(slot: u32) {
 
 /// The argument registers; the kernel keeps them to the end of the call.
 #[inline(always)]
-fn arguments(regs: *const u8, arch: u8) -> [u64; 8] {
+fn arguments(regs: *const u8, arch: u8) -> [u64; 6] {
     if arch == arch::I386 {
         let low = |offset| u64::from(load::<u64>(regs, offset) as u32);
         [
@@ -96,8 +96,6 @@ fn arguments(regs: *const u8, arch: u8) -> [u64; 8] {
             low(off!(regs_si)),
             low(off!(regs_di)),
             low(off!(regs_bp)),
-            0,
-            0,
         ]
     } else {
         [
@@ -107,19 +105,22 @@ fn arguments(regs: *const u8, arch: u8) -> [u64; 8] {
             load(regs, off!(regs_r10)),
             load(regs, off!(regs_r8)),
             load(regs, off!(regs_r9)),
-            0,
-            0,
         ]
     }
 }
 
-/// What the registers say of a call that returned. `None` where there is nothing to look at but the call itself.
+/// What the registers say of a call that returned, in this CPU's working memory.
 #[inline(always)]
-pub fn decode(task: *const u8, regs: *const u8, ret: i64) -> Call {
+pub fn decode(task: *const u8, regs: *const u8, ret: i64) -> Option<&'static Call> {
     let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
     let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
     let spec = spec_of(slot(arch, nr));
-    Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) }
+    let scratch = maps::scratch()?;
+    // SAFETY: only one call is looked at on a CPU.
+    unsafe {
+        (*scratch).call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) };
+        Some(&(*scratch).call)
+    }
 }
 
 /// A call returned: everything begins here. Gives the program that the call's kind needs beside, or 0.
@@ -135,7 +136,7 @@ pub fn returned(regs: *const u8, ret: i64) -> u32 {
     let mut key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(errno) << 40);
     if spec.kind == spec::kind::PLAIN && spec.args == 0 {
         if !ring::is_seen(Seen::Calls, key) {
-            let call = Call { arch, nr, errno, ret, spec, args: [0; 8] };
+            let call = Call { arch, nr, errno, ret, spec, args: [0; 6] };
             send(&who, &call, key);
         }
         return 0;
@@ -186,8 +187,7 @@ fn send(who: &Who, call: &Call, key: u64) {
     header.nr = call.nr;
     header.errno = call.errno;
     header.mask = u32::from(call.spec.args);
-    let [a, b, c, d, e, f, ..] = call.args;
-    header.args = [a, b, c, d, e, f];
+    header.args = call.args;
     if record.send() {
         ring::set_seen(Seen::Calls, key);
     }
@@ -212,7 +212,7 @@ pub fn exited(task: *const u8) {
     let who = task::identify(task);
     let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32);
     if !ring::is_seen(Seen::Calls, key) {
-        let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 8] };
+        let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6] };
         send(&who, &call, key);
     }
 }

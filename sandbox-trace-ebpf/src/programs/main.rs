@@ -41,7 +41,9 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_file(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    file::returned(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
+    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
+        file::returned(task, &task::identify(task), call);
+    }
     0
 }
 
@@ -49,7 +51,9 @@ fn sys_exit_file(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_names(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    names::operation(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
+    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
+        names::operation(task, &task::identify(task), call);
+    }
     0
 }
 
@@ -57,7 +61,9 @@ fn sys_exit_names(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_network(ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
-    network::returned(task, &task::identify(task), &call::decode(task, ctx.arg(0), ctx.arg(1)));
+    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
+        network::returned(task, &task::identify(task), call);
+    }
     0
 }
 

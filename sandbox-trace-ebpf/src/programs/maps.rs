@@ -67,6 +67,8 @@ pub struct Scratch {
     pub walk: crate::walk::Walk,
     /// The hash that is under way.
     pub hashing: crate::ring::Hashing,
+    /// The call that is looked at, for the programs that go on from `sys_exit`: a stack has 512 bytes.
+    pub call: crate::call::Call,
 }
 
 #[map]
