@@ -4,11 +4,13 @@
 //! or homes, and never to `**`. AppArmor has no repetition of a character class (`*` is "anything but /"), so a
 //! random part becomes one class per character: as narrow as the language allows.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     apparmor::pattern::{Pattern, Piece},
     error::Result,
+    recording::Access,
+    requirements::Requirements,
 };
 
 /// How far rules go beyond what was recorded.
@@ -56,8 +58,21 @@ const PYTHON: &str = "[a-z0-9_]";
 /// The alphabet of mktemp(1).
 const MKTEMP: &str = "[A-Za-z0-9]";
 
-/// The pattern for a recorded path. `short_lived`: the run both made and removed that name.
-pub fn pattern(path: &[u8], short_lived: bool, level: Generalization) -> Result<Pattern> {
+/// Names that the run both made and removed, as paths: of one run by evidence.
+#[derive(Debug, Clone, Default)]
+pub struct ShortLived<'a>(BTreeSet<&'a [u8]>);
+
+impl<'a> ShortLived<'a> {
+    /// The short-lived names among what was accessed.
+    pub fn of(needs: &'a Requirements) -> Self {
+        let both = Access::CREATE | Access::DELETE;
+        let paths = needs.files.iter().filter(|(_, need)| need.access.contains(both));
+        Self(paths.map(|((path, _), _)| path.as_bytes()).collect())
+    }
+}
+
+/// The pattern for a recorded path.
+pub fn pattern(path: &[u8], short_lived: &ShortLived<'_>, level: Generalization) -> Result<Pattern> {
     let exact = Pattern::of_path(path)?;
     if level == Generalization::Exact || !exact.is_literal() {
         return Ok(exact);
@@ -73,15 +88,20 @@ pub fn pattern(path: &[u8], short_lived: bool, level: Generalization) -> Result<
     // The folder that makes the rest temporary is itself literal.
     let fixed = temporary.map_or(0, |folder| folder.split(|byte| *byte == b'/').count() - 1);
     let mut pieces = Vec::new();
+    let mut end = 0;
     for (position, name) in components.iter().enumerate() {
-        let is_last = position + 1 == components.len();
+        // A folder is recorded with the slash behind it.
+        end += usize::from(position > 0) + name.len();
+        let here = path.get(..(end + 1).min(path.len())).unwrap_or(path);
+        let scratch =
+            (temporary.is_some() && short_lived.0.contains(here)).then(|| scratch_part(name)).flatten();
         if position > 0 {
             pieces.push(Piece::Literal(b"/".to_vec()));
         }
         if position < fixed {
             pieces.push(Piece::Literal(name.to_vec()));
-        } else if is_last && short_lived && temporary.is_some() && is_probe(name) {
-            pieces.extend(classes(name, PYTHON));
+        } else if let Some(random) = scratch {
+            pieces.extend(with_classes(name, [(random, PYTHON)]));
         } else {
             let in_cache = position > 0 && components.get(position - 1) == Some(&b"__pycache__".as_slice());
             pieces.extend(component(name, temporary.is_some(), in_cache, level));
@@ -113,6 +133,12 @@ fn component(name: &[u8], temporary: bool, in_cache: bool, level: Generalization
     } else if temporary || level == Generalization::Broad {
         parts = tokens(name, level == Generalization::Broad);
     }
+    with_classes(name, parts)
+}
+
+/// The name with some of its parts replaced by one class a character.
+fn with_classes<'a>(name: &[u8], parts: impl IntoIterator<Item = (Range<usize>, &'a str)>) -> Vec<Piece> {
+    let literal = |bytes: &[u8]| Piece::Literal(bytes.to_vec());
     let mut pieces = Vec::new();
     let mut done = 0;
     for (range, class) in parts {
@@ -124,9 +150,16 @@ fn component(name: &[u8], temporary: bool, in_cache: bool, level: Generalization
     pieces
 }
 
-/// Python's `tempfile` finds a usable folder by making, and at once removing, a file whose whole name is random.
-fn is_probe(name: &[u8]) -> bool {
-    name.len() == 8 && is_all(name, is_python)
+/// The random part of a short-lived name that Python's `tempfile` made with the program's own prefix and suffix:
+/// eight characters of its alphabet, alone (its probe for a usable folder) or between separators.
+fn scratch_part(name: &[u8]) -> Option<Range<usize>> {
+    const LENGTH: usize = 8;
+    (0..=name.len().checked_sub(LENGTH)?).rev().find_map(|start| {
+        let range = start..start + LENGTH;
+        let separated = start == 0 || matches!(name.get(start - 1), Some(b'-' | b'.'));
+        let ended = matches!(name.get(range.end), None | Some(b'-' | b'.'));
+        (separated && ended && is_all(name.get(range.clone())?, is_python)).then_some(range)
+    })
 }
 
 /// The random part of what Python's `tempfile` and `multiprocessing`, and mktemp(1), name.
@@ -223,16 +256,32 @@ mod tests {
     use super::*;
 
     fn text(path: &str, level: Generalization) -> String {
-        pattern(path.as_bytes(), false, level).unwrap().text()
+        pattern(path.as_bytes(), &ShortLived::default(), level).unwrap().text()
     }
 
     #[test]
     fn a_name_that_was_made_and_removed_may_be_all_random() {
-        let probe = |path: &str| pattern(path.as_bytes(), true, Generalization::Balanced).unwrap().text();
-        assert_eq!(probe("/tmp/i8e_0c61"), "/tmp/".to_owned() + &PYTHON.repeat(8));
-        assert_eq!(probe("/tmp/i8e_0c612"), "/tmp/i8e_0c612");
-        assert_eq!(probe("/app/i8e_0c61"), "/app/i8e_0c61");
-        assert_eq!(text("/tmp/i8e_0c61", Generalization::Balanced), "/tmp/i8e_0c61");
+        let made_and_removed = |removed: &str, path: &str| {
+            let short_lived = ShortLived([removed.as_bytes()].into());
+            pattern(path.as_bytes(), &short_lived, Generalization::Balanced).unwrap().text()
+        };
+        let random = PYTHON.repeat(8);
+        let cases = [
+            ("/tmp/i8e_0c61", format!("/tmp/{random}")),
+            ("/tmp/agent/scratch-vnrb4a0i", format!("/tmp/agent/scratch-{random}")),
+            ("/tmp/a.vnrb4a0i.sock", format!("/tmp/a.{random}.sock")),
+            ("/tmp/i8e_0c612", "/tmp/i8e_0c612".into()),
+            ("/tmp/scratch", "/tmp/scratch".into()),
+            ("/app/i8e_0c61", "/app/i8e_0c61".into()),
+        ];
+        for (path, pattern) in cases {
+            assert_eq!(made_and_removed(path, path), pattern);
+            assert_eq!(made_and_removed("/tmp/other", path), path);
+        }
+        assert_eq!(
+            made_and_removed("/tmp/job-vnrb4a0i/", "/tmp/job-vnrb4a0i/x"),
+            format!("/tmp/job-{random}/x")
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     danger::{self, Asked},
     danger_paths,
-    generalize::{self, Generalization},
+    generalize::{self, Generalization, ShortLived},
 };
 use crate::{
     apparmor::{capability, network, pattern::Pattern},
@@ -143,9 +143,9 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<AppArmorPolicy>
 /// The file and link rules.
 fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inexpressible: &mut Vec<String>) {
     let mut groups: BTreeMap<Pattern, BTreeMap<&BytePath, Access>> = BTreeMap::new();
+    let short_lived = ShortLived::of(needs);
     for ((path, target), need) in &needs.files {
-        let short_lived = need.access.contains(Access::CREATE | Access::DELETE);
-        let pattern = match generalize::pattern(path.as_bytes(), short_lived, options.generalize) {
+        let pattern = match generalize::pattern(path.as_bytes(), &short_lived, options.generalize) {
             Ok(pattern) => pattern,
             Err(error) => {
                 inexpressible.push(error.to_string());
@@ -155,7 +155,7 @@ fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inex
         if need.access.contains(Access::LINK) {
             match target
                 .as_ref()
-                .map(|target| generalize::pattern(target.as_bytes(), false, options.generalize))
+                .map(|target| generalize::pattern(target.as_bytes(), &short_lived, options.generalize))
             {
                 Some(Ok(target)) => drop(out.links.insert((pattern.clone(), target))),
                 Some(Err(error)) => inexpressible.push(error.to_string()),
