@@ -28,6 +28,9 @@ pub struct Args {
 /// Debian's own: one from a version manager lies in a home folder, which no profile should name.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// Where the agent works: a folder for temporary files, so that the profile generalises its random names.
+const WORK: &str = "/tmp/sandbox-trace-demo";
+
 /// Runs the task.
 pub fn main(args: &Args) -> Result<()> {
     setup::ensure(&[Purpose::Demo])?;
@@ -112,7 +115,7 @@ impl Demo {
 
     fn work(&self, mut command: Command) -> Result<()> {
         self.agent(&mut command);
-        process::run(command.arg("--workdir").arg(self.file("work")).args(["--rounds", &self.rounds]))
+        process::run(command.arg("--workdir").arg(WORK).args(["--rounds", &self.rounds]))
     }
 
     fn record(&self) -> Result<()> {

@@ -93,8 +93,7 @@ pub fn pattern(path: &[u8], short_lived: &ShortLived<'_>, level: Generalization)
         // A folder is recorded with the slash behind it.
         end += usize::from(position > 0) + name.len();
         let here = path.get(..(end + 1).min(path.len())).unwrap_or(path);
-        let scratch =
-            (temporary.is_some() && short_lived.0.contains(here)).then(|| scratch_part(name)).flatten();
+        let scratch = short_lived.0.contains(here).then(|| scratch_part(name)).flatten();
         if position > 0 {
             pieces.push(Piece::Literal(b"/".to_vec()));
         }
@@ -272,7 +271,9 @@ mod tests {
             ("/tmp/a.vnrb4a0i.sock", format!("/tmp/a.{random}.sock")),
             ("/tmp/i8e_0c612", "/tmp/i8e_0c612".into()),
             ("/tmp/scratch", "/tmp/scratch".into()),
-            ("/app/i8e_0c61", "/app/i8e_0c61".into()),
+            ("/app/data/scratch-vnrb4a0i", format!("/app/data/scratch-{random}")),
+            ("/etc/scratch-vnrb4a0i", "/etc/scratch-vnrb4a0i".into()),
+            ("/home/u/scratch-vnrb4a0i", "/home/u/scratch-vnrb4a0i".into()),
         ];
         for (path, pattern) in cases {
             assert_eq!(made_and_removed(path, path), pattern);
