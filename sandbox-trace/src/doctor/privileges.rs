@@ -5,14 +5,18 @@ use super::{Check, Subject};
 pub(super) const SUBJECT: Subject = Subject {
     id: "privileges",
     title: "Privileges",
-    why: "The kernel loads tracing programs for CAP_BPF and CAP_PERFMON only, and shows other users' processes and \
-          containers to CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYS_ADMIN only.",
+    why: "The kernel takes tracing programs from CAP_BPF with CAP_PERFMON, or from CAP_SYS_ADMIN, which has both in \
+          it; it shows other users' processes to CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.",
     needed: true,
 };
 
-/// What recording can't do without, and what it works worse without (`include/uapi/linux/capability.h`).
-const NEEDED: [(u32, &str); 3] = [(21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
-const USEFUL: [(u32, &str); 2] = [(2, "CAP_DAC_READ_SEARCH"), (19, "CAP_SYS_PTRACE")];
+/// `include/uapi/linux/capability.h`.
+type Capability = (u32, &'static str);
+/// Has the other two in it (`bpf_capable`, `perfmon_capable`).
+const ADMIN: Capability = (21, "CAP_SYS_ADMIN");
+const NEEDED: [Capability; 2] = [(38, "CAP_PERFMON"), (39, "CAP_BPF")];
+/// What recording works worse without.
+const USEFUL: [Capability; 2] = [(2, "CAP_DAC_READ_SEARCH"), (19, "CAP_SYS_PTRACE")];
 
 pub(super) fn check(of: Subject) -> Check {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -27,11 +31,15 @@ fn judge(of: Subject, status: &str, uid_map: &str) -> Check {
     };
     let uid = field("Uid:").and_then(|text| text.split_whitespace().nth(1)).unwrap_or("?");
     let who = if uid == "0" { "root".to_owned() } else { format!("user {uid}, not root") };
-    let lacking = |wanted: &[(u32, &'static str)]| -> Vec<&str> {
-        wanted.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect()
+    let (has, lacks): (Vec<_>, Vec<_>) = [&[ADMIN][..], &NEEDED, &USEFUL]
+        .concat()
+        .into_iter()
+        .partition(|(bit, _)| effective & (1 << bit) != 0);
+    let names = |list: &[Capability], of: &[Capability]| -> Vec<&str> {
+        of.iter().filter(|capability| list.contains(capability)).map(|(_, name)| *name).collect()
     };
-    let (needed, useful) = (lacking(&NEEDED), lacking(&USEFUL));
-    if !needed.is_empty() {
+    let (needed, useful) = (names(&lacks, &NEEDED), names(&lacks, &USEFUL));
+    if !needed.is_empty() && !has.contains(&ADMIN) {
         let fix = if uid == "0" {
             "give this container or service all capabilities (docker run --privileged --pid=host --cgroupns=host), or \
              run sandbox-trace on the host itself"
@@ -48,7 +56,7 @@ fn judge(of: Subject, status: &str, uid_map: &str) -> Check {
         );
     }
     if useful.is_empty() {
-        of.ok(format!("{who}, with CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN"))
+        of.ok(format!("{who}, with {}", has.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")))
     } else {
         of.warning(format!("{who}, without {}", useful.join(", ")), "run as root with all capabilities")
     }
@@ -71,10 +79,14 @@ mod tests {
         assert_eq!(found(0, "000001ffffffffff", HOST).0, Status::Ok);
         let (status, text) = found(65534, "0000000000000000", HOST);
         assert_eq!(status, Status::Missing);
-        assert_eq!(text, "user 65534, not root, without CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF");
+        assert_eq!(text, "user 65534, not root, without CAP_PERFMON, CAP_BPF");
         assert_eq!(found(0, "00000000a80425fb", HOST).0, Status::Missing);
         assert!(found(0, "000001ffffffffff", "0 1000 1\n").1.contains("user namespace"));
-        assert_eq!(found(1000, "000000c000200000", HOST).0, Status::Warning);
+        // Each of the two ways is enough, and a half of one is not.
+        assert_eq!(found(1000, "000000c000000000", HOST).0, Status::Warning);
+        assert_eq!(found(1000, "0000000000200000", HOST).0, Status::Warning);
+        assert_eq!(found(1000, "0000008000000000", HOST).0, Status::Missing);
+        assert_eq!(found(1000, "000000c000080004", HOST).0, Status::Ok);
         assert_eq!(judge(SUBJECT, "", "").status, Status::Missing);
     }
 }
