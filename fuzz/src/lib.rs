@@ -20,10 +20,14 @@ pub fn ring_record(data: &[u8]) {
         Body::Executable(path) | Body::File(path) => absolute(path),
         Body::Exec { path, script } => {
             absolute(path);
-            script.iter().for_each(|name| absolute(&name.base));
+            if let Some(name) = script {
+                absolute(&name.base);
+            }
         }
         Body::Names { first, second } => {
-            first.iter().chain(second).for_each(|name| absolute(&name.base));
+            for name in first.iter().chain(second) {
+                absolute(&name.base);
+            }
         }
         Body::Network { base, .. } => absolute(base),
         Body::Call | Body::Capability => {}

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -47,12 +47,12 @@ fn judge(of: Subject, program: Option<&str>, socket: &Path, answer: std::io::Res
     let socket = socket.display();
     match (answer, program) {
         (Ok(version), _) => of.ok(format!("{version}, answers at {socket}")),
-        (Err(error), _) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
             of.warning(format!("{socket}: {error}"), "run as root, or as a member of the group docker")
         }
         (Err(error), Some(program)) => of.warning(
             format!("{program}; {socket} does not answer: {error}"),
-            "systemctl start docker, where containers run under it",
+            "systemctl restart docker, where containers run under it",
         ),
         (Err(_), None) => {
             of.warning("not installed", "apt-get install docker.io, where containers run under it")
@@ -67,7 +67,11 @@ fn ask(socket: &Path) -> std::io::Result<String> {
     stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n")?;
     let mut said = Vec::new();
-    stream.take(MOST_BYTES).read_to_end(&mut said)?;
+    stream.take(MOST_BYTES).read_to_end(&mut said).map_err(|e| match e.kind() {
+        // What a time limit on a socket ends with.
+        ErrorKind::WouldBlock => std::io::Error::other(format!("no answer within {} s", LIMIT.as_secs())),
+        _ => e,
+    })?;
     version(&said).ok_or_else(|| std::io::Error::other("what answers is not a Docker engine"))
 }
 
