@@ -1,16 +1,18 @@
 //! Records what a container does and turns it into a least-privilege sandbox, with proof.
 //!
 //! The flow is `record` → [`recording::Recording`] → [`requirements::Requirements`] → policy → `emit` →
-//! files → `verify`. Only `record` and `kernel` know aya, root or `/proc`; everything after the recording is
+//! files → `verify`. Only `record`, `kernel` and `doctor` know aya, root or `/proc`; everything after the recording is
 //! pure and runs unprivileged on any machine. `ARCHITECTURE.md` has the map.
 
 pub mod apparmor;
 pub mod cli;
+pub mod doctor;
 pub mod emit;
 pub mod error;
 pub mod kernel;
 pub mod output;
 pub mod policy;
+pub mod program;
 pub mod record;
 pub mod recording;
 pub mod requirements;

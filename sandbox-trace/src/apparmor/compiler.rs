@@ -9,11 +9,12 @@ use std::{
 };
 
 use super::features::Features;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    program,
+};
 
 const PROGRAM: &str = "apparmor_parser";
-/// Folders of system programs that an unprivileged user's PATH often leaves out.
-const SYSTEM_FOLDERS: [&str; 3] = ["/sbin", "/usr/sbin", "/usr/local/sbin"];
 
 /// A compiled file.
 #[derive(Debug, Clone)]
@@ -26,11 +27,7 @@ pub struct Compiled {
 
 /// The compiler's path, if it is installed.
 pub fn installed() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))
-        .map(|folder| folder.join(PROGRAM))
-        .find(|program| program.is_file())
+    program::find(PROGRAM)
 }
 
 /// Compiles the profiles in `file` for the kernel with these features (the host's own when absent, else those

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// as the folder that a kernel shows, and a test keeps the two equal.
 const LINUX_6_1: &str = include_str!("features-6.1.txt");
 /// Where a kernel with AppArmor shows its features.
-const HOST: &str = "/sys/kernel/security/apparmor/features";
+pub const HOST: &str = "/sys/kernel/security/apparmor/features";
 
 /// What a kernel may mediate that the replay has no model of: entry of the features folder → what it is.
 const NOT_MODELLED: [(&str, &str); 6] = [

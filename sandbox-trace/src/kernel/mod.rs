@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod layout;
+pub mod probe;
 pub mod programs;
 pub mod specs;
 pub mod tracer;

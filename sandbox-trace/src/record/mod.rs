@@ -13,4 +13,4 @@ mod resolve;
 mod session;
 
 pub use self::collect::Boundary;
-pub use self::session::{Options, Outcome, TargetChoice, record};
+pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};

@@ -118,7 +118,7 @@ impl std::str::FromStr for Access {
                 .iter()
                 .find(|(letter, _)| *letter == c)
                 .map(|(_, bit)| set.union(*bit))
-                .ok_or_else(|| format!("'{c}' is not an access letter (one of rwacdsxmkl)"))
+                .ok_or_else(|| format!("{c:?} is not an access letter (one of rwacdsxmkl)"))
         })
     }
 }

@@ -1,0 +1,109 @@
+//! What each target does with its input. `sandbox-trace/tests/fuzz_corpus.rs` has this file as a module too and
+//! replays the corpus through the same functions with an ordinary compiler.
+//!
+//! Besides not to panic, a reader must keep what its documentation promises: what it accepts has one text form,
+//! which reads back as the same, and no text of its own ever carries a control character to a terminal.
+
+use sandbox_trace::{
+    Error,
+    apparmor::{dfa::State, perms::Subject, policy},
+    record::decode::{self, Body},
+    recording::{self, BytePath},
+    seccomp::{compile, profile},
+};
+
+/// A record from the ring: the kernel side wrote the header, the target chose the names.
+pub fn ring_record(data: &[u8]) {
+    let Some(fact) = decode::decode(data) else { return };
+    let absolute = |path: &[u8]| assert_eq!(path.first(), Some(&b'/'), "{fact:?}");
+    match &fact.body {
+        Body::Executable(path) | Body::File(path) => absolute(path),
+        Body::Exec { path, script } => {
+            absolute(path);
+            if let Some(name) = script {
+                absolute(&name.base);
+            }
+        }
+        Body::Names { first, second } => {
+            for name in first.iter().chain(second) {
+                absolute(&name.base);
+            }
+        }
+        Body::Network { base, .. } => absolute(base),
+        Body::Call | Body::Capability => {}
+    }
+}
+
+/// A recording, as JSON: what was read is written and read back as the same.
+pub fn recording(data: &[u8]) {
+    match recording::from_json(data, "input") {
+        Ok(read) => {
+            let written = recording::to_json(&read).expect("what was read can be written");
+            let again = recording::from_json(&written, "written").expect("what was written can be read");
+            assert_eq!(again, read);
+        }
+        Err(error) => printable(&error),
+    }
+}
+
+/// A seccomp profile, and the filter that libseccomp makes of it.
+pub fn seccomp_profile(data: &[u8]) {
+    match profile::from_json(data, "input") {
+        Ok(profile) => {
+            // Any other outcome than a filter or an error that says what is wrong is a fault.
+            if let Err(error) = compile::compile(&profile, true) {
+                printable(&error);
+            }
+        }
+        Err(error) => printable(&error),
+    }
+}
+
+/// A compiled AppArmor policy, and every walk that a replay makes through it.
+pub fn apparmor_policy(data: &[u8]) {
+    let profiles = match policy::unpack(data) {
+        Ok(profiles) => profiles,
+        Err(error) => return printable(&error),
+    };
+    for profile in &profiles {
+        for path in [&b"/a/b"[..], b"/bin/x", b"/", b"", b"/\xff\0"] {
+            for subject in [Subject::Owner, Subject::Other] {
+                let _ = profile.file_perms(path, subject).transition(profile);
+                let _ = profile.allows_link(path, b"/d", subject);
+            }
+        }
+        let _ = profile.allows_socket(2, 1);
+        let _ = profile.allows_capability(u32::MAX);
+        for automaton in profile.files.iter().chain(&profile.classes) {
+            let end = automaton.dfa.walk(State(u32::MAX), b"/a");
+            let _ = automaton.dfa.accept(end);
+        }
+    }
+}
+
+/// The text form of a byte string: every text that is read is printed as a text that reads the same, and every
+/// byte string is printed without control characters.
+pub fn byte_path(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(path) = BytePath::decode(text)
+    {
+        reads_back(&path);
+    }
+    reads_back(&BytePath::from(data));
+}
+
+fn reads_back(path: &BytePath) {
+    let text = path.to_string();
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+    assert_eq!(BytePath::decode(&text).as_ref(), Ok(path));
+}
+
+/// Messages and their causes quote the input, and end on terminals.
+fn printable(error: &Error) {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        next = error.source();
+    }
+}

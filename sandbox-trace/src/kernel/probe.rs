@@ -1,0 +1,42 @@
+//! Whether this kernel takes the tracing programs: each is given to the verifier by itself and attached for a
+//! moment, with no target. What one kernel refuses is then known by name, and nothing is recorded.
+
+use std::path::Path;
+
+use sandbox_trace_ebpf::program;
+
+use super::tracer::{self, CAPABILITIES, REQUIRED};
+use crate::error::Result;
+
+/// A tracing program, and what the kernel said to it.
+#[derive(Debug)]
+pub struct Probe {
+    /// The program's name.
+    pub name: &'static str,
+    /// The kernel's answer.
+    pub answer: Result<()>,
+}
+
+/// The programs; `record` works without [`CAPABILITIES`] alone.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let tails = program::NAMES_BY_INDEX.into_iter().skip(1);
+    REQUIRED.into_iter().chain(tails).chain([CAPABILITIES])
+}
+
+/// Loads each program. The error is that of the maps, without which no program can be tried.
+pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
+    let mut ebpf = tracer::load(btf_file)?;
+    let btf = tracer::kernel_btf(btf_file)?;
+    let probe = |name| {
+        // The target map is empty: an attached program finds every task outside of it.
+        let answer = if name == CAPABILITIES {
+            tracer::attach_raw(&mut ebpf, name)
+        } else if REQUIRED.contains(&name) {
+            tracer::attach_btf(&mut ebpf, &btf, name)
+        } else {
+            tracer::load_btf(&mut ebpf, &btf, name, "sys_exit").map(drop)
+        };
+        Probe { name, answer }
+    };
+    Ok(names().map(probe).collect())
+}
