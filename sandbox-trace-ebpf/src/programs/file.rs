@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_find_vma;
 use sandbox_trace_ebpf::{
     record::{self, access, flag},
-    spec::{kind, op},
+    spec::{NONE, kind, op},
 };
 
 use crate::{
@@ -49,9 +49,14 @@ pub fn of_descriptor(task: *const u8, fd: u64) -> Option<u64> {
     (file != 0).then_some(file)
 }
 
-/// The open flags of a call: an argument, or the first word of a `struct open_how`.
+/// The open flags of a call: an argument, or the first word of a `struct open_how`. `creat` has none: it is an open
+/// with these flags (fs/open.c).
 #[inline(always)]
 pub fn open_flags(call: &Call) -> u64 {
+    const O_WRONLY: u64 = 1;
+    if call.spec.flags == NONE {
+        return O_CREAT | O_WRONLY | O_TRUNC;
+    }
     let flags = call.arg(call.spec.flags);
     if call.spec.kind == kind::OPEN_HOW { read_user(flags).unwrap_or(0) } else { flags }
 }

@@ -3,7 +3,7 @@
 //! Facts are kept apart by where the task stood (see [`class`]), because only the end of the run tells whether the
 //! target was a container, whose runtime's set-up does not count.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use nix::errno::Errno;
 use sandbox_trace_ebpf::{
@@ -15,7 +15,8 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
-    resolve::{Place, Roots},
+    resolve::Place,
+    roots::Roots,
 };
 use crate::{
     kernel::specs,
@@ -104,6 +105,8 @@ pub struct Collector {
     filtered_setup: Facts,
     executables: HashMap<Key, BytePath>,
     roots: Roots,
+    /// Paths that a directory was seen at, with their slash.
+    directories: HashSet<Vec<u8>>,
     /// Distinct facts so far, for the progress line.
     pub distinct: Distinct,
     /// Ring records that could not be read.
@@ -248,7 +251,7 @@ impl Collector {
         // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
         // opened by the kernel and needs nothing as long as the profile stays the same.
         let path = match script {
-            Some(name) => self.roots.of(header.tgid).path(&name, true),
+            Some(name) => self.roots.of(header).path(&name, true),
             None => path,
         };
         let header = Header { op: op::EXEC, ..*header };
@@ -256,8 +259,11 @@ impl Collector {
     }
 
     fn names(&mut self, header: &Header, first: Option<Name>, second: Option<Name>) {
-        let place = self.roots.of(header.tgid);
-        for (path, access, link_target) in named(place, header, first, second) {
+        let place = self.roots.of(header);
+        for (path, access, link_target) in named(place, &self.directories, header, first, second) {
+            if path.ends_with(b"/") && self.directories.len() < MAX_FACTS {
+                self.directories.insert(path.clone());
+            }
             self.access(header, path, access, None, link_target);
         }
     }
@@ -268,7 +274,7 @@ impl Collector {
             None => None,
             Some(Address::Text(text)) => Some(text),
             Some(Address::Path(path)) => {
-                let path = self.roots.of(header.tgid).path(&Name { base, name: path }, true);
+                let path = self.roots.of(header).path(&Name { base, name: path }, true);
                 if header.op == op::BIND {
                     self.access(header, path.clone(), Access::CREATE, Some(true), None);
                 }
@@ -297,6 +303,11 @@ impl Collector {
     /// Takes in a call that a live task is blocked in.
     pub fn blocked_call(&mut self, header: &Header) {
         self.call(header);
+    }
+
+    /// To be called now and then.
+    pub fn tidy(&mut self) {
+        self.roots.tidy();
     }
 
     /// Whether any task ran an image from inside another mount namespace.
@@ -510,6 +521,7 @@ impl Names {
 /// What an operation on names accesses: path, access, link target.
 fn named(
     place: Place<'_>,
+    directories: &HashSet<Vec<u8>>,
     header: &Header,
     first: Option<Name>,
     second: Option<Name>,
@@ -528,7 +540,11 @@ fn named(
         }
         path
     };
-    let slash = |path: Vec<u8>| if place.is_directory(&path) { directory(path) } else { path };
+    // What is gone by now is what it was when it was made or renamed.
+    let is_directory = |path: &[u8]| {
+        place.is_directory(path).unwrap_or_else(|| directories.contains(&directory(path.to_vec())))
+    };
+    let slash = |path: Vec<u8>| if is_directory(&path) { directory(path) } else { path };
     let Some(first) = first else { return Vec::new() };
     let follow = |yes: bool| place.path(&first, yes);
     match header.op {
@@ -554,17 +570,22 @@ fn named(
         op::RENAME => {
             let Some(second) = second else { return Vec::new() };
             let (mut old, mut new) = (follow(false), place.path(&second, false));
-            if place.is_directory(if header.errno == 0 { &new } else { &old }) {
-                (old, new) = (directory(old), directory(new));
-            }
             if flags & RENAME_EXCHANGE != 0 {
                 let both = Access::READ | Access::WRITE;
-                vec![(old, both, None), (new, both, None)]
-            } else {
-                // The kernel asks for reading the source too: a rename must not reveal what can't be read.
-                let source = Access::READ | Access::WRITE | Access::DELETE;
-                vec![(old, source, None), (new, Access::WRITE | Access::CREATE, None)]
+                return vec![(slash(old), both, None), (slash(new), both, None)];
             }
+            let renamed = if header.errno == 0 { &new } else { &old };
+            let is_directory = if place.is_directory(renamed).is_some() {
+                is_directory(renamed)
+            } else {
+                is_directory(&old) || is_directory(&new)
+            };
+            if is_directory {
+                (old, new) = (directory(old), directory(new));
+            }
+            // The kernel asks for reading the source too: a rename must not reveal what can't be read.
+            let source = Access::READ | Access::WRITE | Access::DELETE;
+            vec![(old, source, None), (new, Access::WRITE | Access::CREATE, None)]
         }
         _ => Vec::new(),
     }

@@ -64,6 +64,12 @@ impl Held {
         Ok(Self { pid: u32::from_ne_bytes(pid), name: name.clone(), release, spawned })
     }
 
+    /// Ends the process without executing anything; when this returns it is gone.
+    pub fn abandon(self) {
+        drop(self.release);
+        let _ = self.spawned.join();
+    }
+
     /// Lets the command go; gives it back once it has been executed.
     pub fn release(mut self) -> Result<Child> {
         let sent = self.release.write_all(&[1]);

@@ -1,6 +1,7 @@
 //! `record`: facts from the kernel to a recording.
 //!
-//! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into paths, [`collect`] keeps
+//! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into
+//! paths from the directories that [`roots`] holds, [`collect`] keeps
 //! each fact once, [`session`] runs it all until the target ends.
 
 mod address;
@@ -10,6 +11,7 @@ pub mod decode;
 mod live;
 mod progress;
 mod resolve;
+mod roots;
 mod session;
 
 pub use self::collect::Boundary;
