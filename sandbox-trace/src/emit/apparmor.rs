@@ -184,7 +184,7 @@ mod tests {
             let pattern = Pattern::literal(path.as_bytes()).unwrap();
             policy.files.insert(pattern, FileRule { access: access.parse().unwrap(), stands_for: None });
         }
-        let wide = generalize::pattern(b"/tmp/#12", Generalization::Balanced).unwrap();
+        let wide = generalize::pattern(b"/tmp/#12", false, Generalization::Balanced).unwrap();
         let stands_for = Some((1_200, "/tmp/#12\n}".into()));
         policy.files.insert(wide, FileRule { access: "rw".parse().unwrap(), stands_for });
         let link = ["/new", "/old"].map(|path| Pattern::literal(path.as_bytes()).unwrap());
