@@ -48,9 +48,11 @@ pub mod loss {
     pub const STRING_UNREADABLE: u32 = 2;
     /// A kernel structure could not be read.
     pub const KERNEL_READ: u32 = 3;
+    /// A mapping was made executable while another thread changed the address space: its file is not known.
+    pub const MAPPING_UNSEEN: u32 = 4;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
     /// Their names in a recording, by index.
     pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed"];
+        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen"];
 }

@@ -9,6 +9,8 @@ pub mod cgroup;
 pub mod command;
 pub mod docker;
 pub mod product;
+pub mod recorded;
+pub mod refusal;
 pub mod rootfs;
 pub mod runc;
 pub mod seccomp;

@@ -82,6 +82,13 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// Ends the recording with a signal. Returns the recording's file.
+    pub fn stop(self, signal: nix::sys::signal::Signal) -> Result<PathBuf> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.0.id())?);
+        nix::sys::signal::kill(pid, signal)?;
+        self.finish()
+    }
+
     /// Waits until the recorder has seen the target's end by itself. Returns the recording's file.
     pub fn finish(mut self) -> Result<PathBuf> {
         let mut status = None;

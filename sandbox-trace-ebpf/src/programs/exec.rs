@@ -50,7 +50,8 @@ pub fn executed(bprm: *const u8) {
         header.flags |= flag::SCRIPT;
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];
-    if record.send() {
+    // The reader must get hold of a mount namespace while it lives: names are looked up in it.
+    if record.send_waking(task::mount_namespace_of(task) != constant!(host_mnt_ns)) {
         ring::set_seen(Seen::Files, key);
     }
 }

@@ -5,13 +5,14 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_find_vma;
 use sandbox_trace_ebpf::{
+    loss,
     record::{self, access, flag},
-    spec::{kind, op},
+    spec::{NONE, kind, op},
 };
 
 use crate::{
     call::Call,
-    kernel::{load, mix, must, off, read, read_user},
+    kernel::{count_loss, load, mix, must, off, read, read_user},
     ring::{self, Record, Seen},
     task::{self, Who},
     walk,
@@ -49,9 +50,14 @@ pub fn of_descriptor(task: *const u8, fd: u64) -> Option<u64> {
     (file != 0).then_some(file)
 }
 
-/// The open flags of a call: an argument, or the first word of a `struct open_how`.
+/// The open flags of a call: an argument, or the first word of a `struct open_how`. `creat` has none: it is an open
+/// with these flags (fs/open.c).
 #[inline(always)]
 pub fn open_flags(call: &Call) -> u64 {
+    const O_WRONLY: u64 = 1;
+    if call.spec.flags == NONE {
+        return O_CREAT | O_WRONLY | O_TRUNC;
+    }
     let flags = call.arg(call.spec.flags);
     if call.spec.kind == kind::OPEN_HOW { read_user(flags).unwrap_or(0) } else { flags }
 }
@@ -126,8 +132,9 @@ fn protected(who: &Who, call: &Call) {
     }
     let mut file = 0u64;
     let callback: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void) -> i64 = vma_file;
+    const EBUSY: i64 = 16;
     // SAFETY: the callback takes the context that it is given.
-    unsafe {
+    let result = unsafe {
         bpf_find_vma(
             task::current().cast_mut().cast(),
             call.arg(call.spec.dir1),
@@ -136,6 +143,10 @@ fn protected(who: &Who, call: &Call) {
             0,
         )
     };
+    if result == -EBUSY {
+        // Another thread is changing the address space, and a program can't wait.
+        count_loss(loss::MAPPING_UNSEEN);
+    }
     if file != 0 {
         accessed(who, call, file, access::MAP_EXEC, op::MMAP);
     }

@@ -2,20 +2,21 @@
 //! with the directory that it starts from. User space puts them together.
 
 use sandbox_trace_ebpf::{
-    record,
-    spec::{NONE, kind},
+    loss, record,
+    spec::{NONE, kind, op},
 };
 
 use crate::{
     call::Call,
     file,
-    kernel::{load, mix, off, read, read_user},
+    kernel::{count_loss, load, mix, off, read, read_user},
     ring::{self, Record, Seen},
     task::Who,
     walk,
 };
 
 const AT_FDCWD: u32 = -100i32 as u32;
+const NO_DESCRIPTOR: u64 = u64::MAX;
 
 /// A directory that a name starts from.
 #[derive(Clone, Copy)]
@@ -68,6 +69,40 @@ impl Base {
     }
 }
 
+/// The descriptor that `/proc/self/fd/N` names. Only the process itself knows what that link leads to, and the process
+/// may be gone when user space looks.
+#[inline(never)]
+fn descriptor_link(path: u64) -> u64 {
+    const PREFIX: [u8; 14] = *b"/proc/self/fd/";
+    let Some(text) = read_user::<[u8; 24]>(path) else { return NO_DESCRIPTOR };
+    for i in 0..PREFIX.len() {
+        if text[i] != PREFIX[i] {
+            return NO_DESCRIPTOR;
+        }
+    }
+    let mut number = 0;
+    for i in PREFIX.len()..text.len() {
+        match text[i] {
+            digit @ b'0'..=b'9' => number = number * 10 + u64::from(digit - b'0'),
+            0 if i > PREFIX.len() => return number,
+            _ => return NO_DESCRIPTOR,
+        }
+    }
+    NO_DESCRIPTOR
+}
+
+/// Whether a call follows a symbolic link in the last component of its first path.
+#[inline(always)]
+fn follows(operation: u8, flags: u64) -> bool {
+    const AT_SYMLINK_FOLLOW: u64 = 0x400;
+    const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
+    match operation {
+        op::LINK => flags & AT_SYMLINK_FOLLOW != 0,
+        op::SETATTR => flags & AT_SYMLINK_NOFOLLOW == 0,
+        _ => false,
+    }
+}
+
 /// Sends an operation on one or two names, if this executable has not done it before.
 #[inline(never)]
 pub fn operation(task: *const u8, who: &Who, call: &Call) {
@@ -78,16 +113,6 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
     }
     let spec = call.spec;
     let directory = |argument: u8| if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) };
-    let (mut base1, mut base2) = (Base::NONE, Base::NONE);
-    let path1 = call.arg(spec.path1);
-    // A NULL path with AT_EMPTY_PATH, or one that is not there any more.
-    if path1 != 0 && !base_of(task, directory(spec.dir1), path1, &mut base1) {
-        return;
-    }
-    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
-    if path2 != 0 && !base_of(task, directory(spec.dir2), path2, &mut base2) {
-        return;
-    }
     let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
         file::open_flags(call)
     } else if spec.flags == NONE {
@@ -95,7 +120,28 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
     } else {
         call.arg(spec.flags)
     };
-
+    let (mut base1, mut base2) = (Base::NONE, Base::NONE);
+    let mut path1 = call.arg(spec.path1);
+    if path1 != 0 && follows(spec.op, flags) {
+        let descriptor = descriptor_link(path1);
+        if descriptor != NO_DESCRIPTOR
+            && let Some(file) = file::of_descriptor(task, descriptor)
+        {
+            // The object itself, and no name below it.
+            base1 = Base::read(file + off!(file_mnt) as u64);
+            path1 = 0;
+        }
+    }
+    // A NULL path with AT_EMPTY_PATH, or one that is not there any more.
+    if path1 != 0 && !base_of(task, directory(spec.dir1), path1, &mut base1) {
+        count_loss(loss::KERNEL_READ);
+        return;
+    }
+    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
+    if path2 != 0 && !base_of(task, directory(spec.dir2), path2, &mut base2) {
+        count_loss(loss::KERNEL_READ);
+        return;
+    }
     // The strings come before the header's other parts are known to be needed: they are part of the key.
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();

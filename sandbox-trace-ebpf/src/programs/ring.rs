@@ -209,6 +209,12 @@ impl Record {
     /// Sends the record; false if the ring had no room.
     #[inline(always)]
     pub fn send(&self) -> bool {
+        self.send_waking(false)
+    }
+
+    /// As [`Record::send`]; with `wake` the reader is told at once.
+    #[inline(always)]
+    pub fn send_waking(&self, wake: bool) -> bool {
         // SAFETY: as in `room`.
         let length = unsafe { core::ptr::read_volatile(&raw const self.length) };
         if length > record::RECORD_BYTES {
@@ -217,7 +223,8 @@ impl Record {
         // A wake-up for each record would cost more than everything else together (about 6 µs): the reader polls,
         // and is woken only when the ring fills.
         let waiting = maps::RING.query(BPF_RB_AVAIL_DATA);
-        let flags = if waiting >= constant!(wake_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let flags =
+            if wake || waiting >= constant!(wake_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // SAFETY: the buffer holds `length` bytes.
         let result = unsafe {
             bpf_ringbuf_output(

@@ -95,6 +95,10 @@ fn check_output(path: &Path) -> Result<()> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
+    if path.is_dir() {
+        return Err(Error::usage(format!("could not write {}: it is a directory", path.display()))
+            .hint("name a file with -o FILE"));
+    }
     if path != Path::new("-") && !folder.is_dir() {
         return Err(Error::usage(format!(
             "could not write {}: there is no folder {}",

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::error::{Error, Result};
@@ -142,9 +143,9 @@ impl Cgroup {
         out
     }
 
-    /// Removes the cgroup; it stays if a process is still in it.
-    pub fn remove(&self) -> io::Result<()> {
-        fs::remove_dir(&self.directory)
+    /// Removes a cgroup that the recorder made.
+    pub fn remove(&self, hierarchy: &Hierarchy) {
+        disband(&self.directory, &hierarchy.root.join(own_path("")));
     }
 
     fn number(&self, file: &str) -> Option<u64> {
@@ -238,12 +239,47 @@ impl Meters {
     }
 
     /// Removes the v1 cgroups that were made for the target.
-    pub fn remove(&self) {
+    pub fn remove(&self, hierarchy: &Hierarchy) {
         for directory in &self.created {
-            if let Err(error) = fs::remove_dir(directory) {
-                tracing::debug!("{} stays: {error}", directory.display());
+            let controller =
+                hierarchy.controllers.iter().find(|(_, root)| directory.parent() == Some(root.as_path()));
+            if let Some((controller, root)) = controller {
+                disband(directory, &root.join(own_path(controller)));
             }
         }
+    }
+}
+
+/// This process's cgroup, below the root of the v1 hierarchy of `controller`, or of the v2 hierarchy for none.
+fn own_path(controller: &str) -> PathBuf {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (names, path) = (fields.next()?, fields.next()?);
+        names.split(',').any(|name| name == controller).then_some(path)
+    });
+    PathBuf::from(path.unwrap_or_default().trim_start_matches('/'))
+}
+
+/// Moves the processes that are left in a cgroup to `home`, where they would be had they not been recorded, and
+/// removes the cgroup.
+fn disband(directory: &Path, home: &Path) {
+    const TRIES: u32 = 50;
+    for attempt in 1..=TRIES {
+        // New ones may come as long as there are old ones.
+        for pid in fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default().lines() {
+            let _ = fs::write(home.join("cgroup.procs"), pid);
+        }
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                if attempt == TRIES {
+                    tracing::warn!("the cgroup {} stays: {error}", directory.display());
+                }
+            }
+            _ => return,
+        }
+        // A process that is just ending can't be moved, and is gone in a moment.
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

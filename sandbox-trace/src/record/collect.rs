@@ -3,7 +3,7 @@
 //! Facts are kept apart by where the task stood (see [`class`]), because only the end of the run tells whether the
 //! target was a container, whose runtime's set-up does not count.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use nix::errno::Errno;
 use sandbox_trace_ebpf::{
@@ -15,7 +15,8 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
-    resolve::{Place, Roots},
+    meaning::{access_of, call_name, capability_name, error_name, is_probe, named, operation},
+    roots::Roots,
 };
 use crate::{
     kernel::specs,
@@ -104,6 +105,8 @@ pub struct Collector {
     filtered_setup: Facts,
     executables: HashMap<Key, BytePath>,
     roots: Roots,
+    /// Paths that a directory was seen at, with their slash.
+    directories: HashSet<Vec<u8>>,
     /// Distinct facts so far, for the progress line.
     pub distinct: Distinct,
     /// Ring records that could not be read.
@@ -248,7 +251,7 @@ impl Collector {
         // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
         // opened by the kernel and needs nothing as long as the profile stays the same.
         let path = match script {
-            Some(name) => self.roots.of(header.tgid).path(&name, true),
+            Some(name) => self.roots.of(header).path(&name, true),
             None => path,
         };
         let header = Header { op: op::EXEC, ..*header };
@@ -256,8 +259,11 @@ impl Collector {
     }
 
     fn names(&mut self, header: &Header, first: Option<Name>, second: Option<Name>) {
-        let place = self.roots.of(header.tgid);
-        for (path, access, link_target) in named(place, header, first, second) {
+        let place = self.roots.of(header);
+        for (path, access, link_target) in named(place, &self.directories, header, first, second) {
+            if path.ends_with(b"/") && self.directories.len() < MAX_FACTS {
+                self.directories.insert(path.clone());
+            }
             self.access(header, path, access, None, link_target);
         }
     }
@@ -268,7 +274,7 @@ impl Collector {
             None => None,
             Some(Address::Text(text)) => Some(text),
             Some(Address::Path(path)) => {
-                let path = self.roots.of(header.tgid).path(&Name { base, name: path }, true);
+                let path = self.roots.of(header).path(&Name { base, name: path }, true);
                 if header.op == op::BIND {
                     self.access(header, path.clone(), Access::CREATE, Some(true), None);
                 }
@@ -297,6 +303,11 @@ impl Collector {
     /// Takes in a call that a live task is blocked in.
     pub fn blocked_call(&mut self, header: &Header) {
         self.call(header);
+    }
+
+    /// To be called now and then.
+    pub fn tidy(&mut self) {
+        self.roots.tidy();
     }
 
     /// Whether any task ran an image from inside another mount namespace.
@@ -505,234 +516,4 @@ impl Names {
     fn milliseconds(&self, ns: u64) -> u64 {
         ns.saturating_sub(self.start_ns) / 1_000_000
     }
-}
-
-/// What an operation on names accesses: path, access, link target.
-fn named(
-    place: Place<'_>,
-    header: &Header,
-    first: Option<Name>,
-    second: Option<Name>,
-) -> Vec<(Vec<u8>, Access, Option<Vec<u8>>)> {
-    const AT_REMOVEDIR: u32 = 0x200;
-    const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
-    const AT_SYMLINK_FOLLOW: u32 = 0x400;
-    const RENAME_EXCHANGE: u32 = 2;
-    const O_NOFOLLOW: u32 = 0o400_000;
-    const O_CREAT: u32 = 0o100;
-    const O_EXCL: u32 = 0o200;
-    let flags = header.call_flags;
-    let directory = |mut path: Vec<u8>| {
-        if path != b"/" {
-            path.push(b'/');
-        }
-        path
-    };
-    let slash = |path: Vec<u8>| if place.is_directory(&path) { directory(path) } else { path };
-    let Some(first) = first else { return Vec::new() };
-    let follow = |yes: bool| place.path(&first, yes);
-    match header.op {
-        op::OPEN => {
-            let last = flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
-            vec![(slash(follow(last)), open_access(flags), None)]
-        }
-        op::UNLINK if flags & AT_REMOVEDIR == 0 => vec![(follow(false), Access::DELETE, None)],
-        op::UNLINK | op::RMDIR => vec![(directory(follow(false)), Access::DELETE, None)],
-        op::MKDIR => vec![(directory(follow(false)), Access::CREATE, None)],
-        op::MKNOD | op::SYMLINK => vec![(follow(false), Access::CREATE, None)],
-        op::SETATTR => {
-            let last = flags & AT_SYMLINK_NOFOLLOW == 0;
-            vec![(slash(follow(last)), Access::SETATTR, None)]
-        }
-        op::SETATTR_NOFOLLOW => vec![(follow(false), Access::SETATTR, None)],
-        op::EXEC => vec![(follow(true), Access::EXEC, None)],
-        op::LINK => {
-            let Some(second) = second else { return Vec::new() };
-            let old = follow(flags & AT_SYMLINK_FOLLOW != 0);
-            vec![(place.path(&second, false), Access::LINK, Some(old))]
-        }
-        op::RENAME => {
-            let Some(second) = second else { return Vec::new() };
-            let (mut old, mut new) = (follow(false), place.path(&second, false));
-            if place.is_directory(if header.errno == 0 { &new } else { &old }) {
-                (old, new) = (directory(old), directory(new));
-            }
-            if flags & RENAME_EXCHANGE != 0 {
-                let both = Access::READ | Access::WRITE;
-                vec![(old, both, None), (new, both, None)]
-            } else {
-                // The kernel asks for reading the source too: a rename must not reveal what can't be read.
-                let source = Access::READ | Access::WRITE | Access::DELETE;
-                vec![(old, source, None), (new, Access::WRITE | Access::CREATE, None)]
-            }
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// What an open with these flags asks for.
-fn open_access(flags: u32) -> Access {
-    const O_CREAT: u32 = 0o100;
-    const O_TRUNC: u32 = 0o1000;
-    const O_APPEND: u32 = 0o2000;
-    const O_PATH: u32 = 0o10_000_000;
-    if flags & O_PATH != 0 {
-        return Access::none();
-    }
-    let write = if flags & O_APPEND != 0 { Access::APPEND } else { Access::WRITE };
-    let mut access = match flags & 3 {
-        0 => Access::READ,
-        1 => write,
-        2 => Access::READ | write,
-        _ => Access::none(),
-    };
-    if flags & O_CREAT != 0 {
-        access |= Access::CREATE;
-    }
-    if flags & O_TRUNC != 0 {
-        access |= Access::WRITE | Access::SETATTR;
-    }
-    access
-}
-
-/// The kernel side's access bits, which are a recording's by definition.
-fn access_of(bits: u64) -> Access {
-    use sandbox_trace_ebpf::record::access as bit;
-    [
-        (bit::READ, Access::READ),
-        (bit::WRITE, Access::WRITE),
-        (bit::APPEND, Access::APPEND),
-        (bit::CREATE, Access::CREATE),
-        (bit::SETATTR, Access::SETATTR),
-        (bit::EXEC, Access::EXEC),
-        (bit::MAP_EXEC, Access::MAP_EXEC),
-        (bit::LOCK, Access::LOCK),
-    ]
-    .into_iter()
-    .filter(|(bit, _)| bits & bit != 0)
-    .fold(Access::none(), |set, (_, access)| set | access)
-}
-
-fn operation(op: u8) -> &'static str {
-    match op {
-        op::OPEN => "open",
-        op::UNLINK => "unlink",
-        op::RMDIR => "rmdir",
-        op::MKDIR => "mkdir",
-        op::MKNOD => "mknod",
-        op::SYMLINK => "symlink",
-        op::LINK => "link",
-        op::RENAME => "rename",
-        op::SETATTR | op::SETATTR_NOFOLLOW => "setattr",
-        op::EXEC => "exec",
-        op::MMAP => "mmap",
-        op::LOCK_SHARED | op::LOCK_EXCLUSIVE => "lock",
-        op::SOCKET => "socket",
-        op::SOCKETPAIR => "socketpair",
-        op::BIND => "bind",
-        op::CONNECT => "connect",
-        op::SENDTO => "sendto",
-        _ => "other",
-    }
-}
-
-/// The number of a capability question that came from a page fault, not from a call.
-const NO_CALL: u32 = u32::MAX;
-
-fn call_name(arch: u8, nr: u32) -> String {
-    if nr == NO_CALL {
-        return "page_fault".into();
-    }
-    specs::name(arch, nr).map_or_else(|| format!("syscall_{nr}"), Into::into)
-}
-
-/// The name of an error; the kernel's own "restart this call" codes are an interruption.
-fn error_name(errno: u32) -> String {
-    match errno {
-        512..=516 => "EINTR".into(),
-        _ => match Errno::from_raw(i32::try_from(errno).unwrap_or(0)) {
-            Errno::UnknownErrno => format!("errno_{errno}"),
-            known => format!("{known:?}"),
-        },
-    }
-}
-
-/// Names of the capabilities by number. Source: include/uapi/linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
-fn capability_name(number: u32) -> String {
-    CAPABILITIES.get(number as usize).map_or_else(|| format!("capability_{number}"), |name| (*name).into())
-}
-
-/// Questions that the kernel asks without need: every growth of memory asks whether the task may use the reserve
-/// for administrators (`__vm_enough_memory`, mm/util.c), unaudited, and goes on the same without it as long as
-/// there is memory.
-fn is_probe(capability: u32, arch: u8, nr: u32) -> bool {
-    const CAP_SYS_ADMIN: u32 = 21;
-    const MEMORY: [&str; 20] = [
-        "brk",
-        "clone",
-        "clone3",
-        "execve",
-        "execveat",
-        "fork",
-        "ftruncate",
-        "madvise",
-        "memfd_create",
-        "mmap",
-        "mmap2",
-        "mprotect",
-        "mremap",
-        "pwrite64",
-        "shmat",
-        "shmget",
-        "vfork",
-        "write",
-        "exit",
-        "exit_group",
-    ];
-    capability == CAP_SYS_ADMIN
-        && (nr == NO_CALL || specs::name(arch, nr).is_some_and(|name| MEMORY.contains(&name)))
 }

@@ -4,12 +4,15 @@
 use std::{
     ffi::OsString,
     io::{self, Read as _, Write as _},
-    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     process::{Child, Command},
     thread::JoinHandle,
 };
 
-use nix::unistd::read;
+use nix::unistd::{close, read};
 
 use crate::error::{Error, Result};
 
@@ -37,9 +40,12 @@ impl Held {
         child.args(arguments);
         let release_in = OwnedFd::from(release_in);
         let pid_out = OwnedFd::from(pid_out);
+        let writer = release.as_raw_fd();
         // SAFETY: between fork and exec only async-signal-safe system calls are made; nothing is allocated.
         unsafe {
             child.pre_exec(move || {
+                // The fork has a copy of the writing end: as long as it is open, the pipe has no end.
+                close(writer)?;
                 let pid = std::process::id().to_ne_bytes();
                 nix::unistd::write(&pid_out, &pid)?;
                 // One byte lets the command go; the end of the pipe means that the recorder gave up.
@@ -62,6 +68,12 @@ impl Held {
             return Err(Error::host("could not fork the command").because(cause));
         }
         Ok(Self { pid: u32::from_ne_bytes(pid), name: name.clone(), release, spawned })
+    }
+
+    /// Ends the process without executing anything; when this returns it is gone.
+    pub fn abandon(self) {
+        drop(self.release);
+        let _ = self.spawned.join();
     }
 
     /// Lets the command go; gives it back once it has been executed.

@@ -4,15 +4,10 @@
 //! existed, is put together here from the directory that it started from (whose path the kernel gave) and the
 //! string, looking at the target's own root for symbolic links on the way.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ffi::OsString,
-    fs::File,
-    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
-};
+use std::{collections::VecDeque, ffi::OsString, fs::File, os::unix::ffi::OsStringExt as _};
 
 use nix::{
-    fcntl::{AtFlags, OFlag, readlinkat},
+    fcntl::{AtFlags, readlinkat},
     sys::stat::{SFlag, fstatat},
 };
 
@@ -21,59 +16,11 @@ use super::decode::Name;
 /// As many links as the kernel follows in one look-up.
 const MAX_LINKS: u32 = 40;
 
-/// The root directory of each mount namespace that was met.
-#[derive(Debug, Default)]
-pub struct Roots {
-    by_namespace: HashMap<u64, File>,
-    by_process: HashMap<u32, u64>,
-}
-
 /// A root directory, and the process on whose behalf names are looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    root: Option<&'a File>,
-    tgid: u32,
-}
-
-impl Roots {
-    /// The root of a process's mount namespace: the first one seen of that namespace, so that one process's
-    /// `chroot` does not change the others' names. A process that is gone is looked up by what was known of it.
-    pub fn of(&mut self, tgid: u32) -> Place<'_> {
-        let namespace = match std::fs::metadata(format!("/proc/{tgid}/ns/mnt")) {
-            Ok(metadata) => {
-                let namespace = metadata.ino();
-                // Bounded: the target may start any number of processes.
-                if self.by_process.len() > 65_536 {
-                    self.by_process.clear();
-                }
-                self.by_process.insert(tgid, namespace);
-                Some(namespace)
-            }
-            Err(_) => self.by_process.get(&tgid).copied(),
-        };
-        if let Some(namespace) = namespace
-            && !self.by_namespace.contains_key(&namespace)
-            && self.by_namespace.len() < 1024
-            && let Ok(root) = open_root(tgid)
-        {
-            self.by_namespace.insert(namespace, root);
-        }
-        let root = match namespace {
-            Some(namespace) => self.by_namespace.get(&namespace),
-            // Gone before it was ever seen: all of a target usually shares one namespace.
-            None if self.by_namespace.len() == 1 => self.by_namespace.values().next(),
-            None => None,
-        };
-        Place { root, tgid }
-    }
-}
-
-fn open_root(tgid: u32) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    File::options()
-        .read(true)
-        .custom_flags((OFlag::O_PATH | OFlag::O_DIRECTORY).bits())
-        .open(format!("/proc/{tgid}/root"))
+    pub(super) root: Option<&'a File>,
+    pub(super) tgid: u32,
 }
 
 impl Place<'_> {
@@ -116,11 +63,10 @@ impl Place<'_> {
         absolute(&done)
     }
 
-    /// Whether the object at an absolute path is a directory now.
-    pub fn is_directory(self, path: &[u8]) -> bool {
-        let Some(root) = self.root else { return false };
-        fstatat(root, relative(path).as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+    /// Whether the object at an absolute path is a directory now; `None` if nothing is there, or it can't be told.
+    pub fn is_directory(self, path: &[u8]) -> Option<bool> {
+        let stat = fstatat(self.root?, relative(path).as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
     }
 
     fn read_link(self, done: &[Vec<u8>]) -> Option<Vec<u8>> {
@@ -186,8 +132,9 @@ mod tests {
             assert_eq!(place.path(&name("/", "abs"), true), b"/data/real");
             assert_eq!(place.path(&name("/data", "../data/./link/../x"), false), b"/data/x");
             assert_eq!(place.path(&name("/", "../../x"), false), b"/x");
-            assert!(place.is_directory(b"/data/real"));
-            assert!(!place.is_directory(b"/abs"));
+            assert_eq!(place.is_directory(b"/data/real"), Some(true));
+            assert_eq!(place.is_directory(b"/abs"), Some(false));
+            assert_eq!(place.is_directory(b"/gone"), None);
         });
     }
 

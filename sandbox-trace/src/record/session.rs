@@ -173,25 +173,26 @@ impl<'a> Session<'a> {
     ) -> Result<Outcome> {
         let name = format!("sandbox-trace-{}", std::process::id());
         let cgroup = Cgroup::create(&hierarchy, &name)?;
+        let mut meters = Meters::default();
         let started = Held::fork(command).and_then(|held| {
-            cgroup.add(held.pid)?;
-            let meters = Meters::create(&hierarchy, &name, held.pid);
-            let tracer =
-                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of: held.pid, btf });
+            let tracer = cgroup.add(held.pid).and_then(|()| {
+                meters = Meters::create(&hierarchy, &name, held.pid);
+                let begin_at_exec_of = held.pid;
+                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of, btf })
+            });
             match tracer {
-                Ok(tracer) => Ok((held, meters, tracer)),
+                Ok(tracer) => Ok((held, tracer)),
                 Err(error) => {
-                    meters.remove();
+                    held.abandon();
                     Err(error)
                 }
             }
         });
-        let (held, meters, tracer) = match started {
+        let (held, tracer) = match started {
             Ok(started) => started,
             Err(error) => {
-                // The held process ends by itself: its pipe is closed.
-                std::thread::sleep(Duration::from_millis(20));
-                let _ = cgroup.remove();
+                meters.remove(&hierarchy);
+                cgroup.remove(&hierarchy);
                 return Err(error);
             }
         };
@@ -203,10 +204,8 @@ impl<'a> Session<'a> {
                 Ok(())
             })
             .await;
-        session.meters.remove();
-        if let Err(error) = session.cgroup.remove() {
-            tracing::info!("the cgroup {} stays: {error}", session.cgroup.path.display());
-        }
+        session.meters.remove(&session.hierarchy);
+        session.cgroup.remove(&session.hierarchy);
         outcome
     }
 
@@ -222,6 +221,8 @@ impl<'a> Session<'a> {
         let mut progress = Progress::start(self.options.quiet);
         let (start_ns, start) = (monotonic_ns()?, Instant::now());
         let started = SystemTime::now();
+        // A command may end before the first tick: that it was there is known now.
+        self.sample();
         output::note("armed");
         go(self)?;
 
@@ -239,6 +240,7 @@ impl<'a> Session<'a> {
                 }
                 _ = tick.tick() => {
                     self.drain(ring.get_mut());
+                    self.collector.tidy();
                     self.sample();
                     progress.update(self.collector.distinct, self.lost());
                     if self.target_ended() {

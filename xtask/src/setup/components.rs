@@ -112,6 +112,14 @@ pub fn all() -> Vec<Component> {
             Packages(&["busybox-static"]),
             TEST,
         ),
+        component(
+            "strace",
+            "the independent witness of what a program did",
+            Command("strace"),
+            Packages(&["strace"]),
+            TEST,
+        ),
+        component("git", "a workload under test", Command("git"), Packages(&["git"]), TEST),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
         component(
             "qemu",
