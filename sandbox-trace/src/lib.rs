@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod emit;
 pub mod error;
 pub mod kernel;
+pub mod linux;
 pub mod output;
 pub mod policy;
 pub mod program;

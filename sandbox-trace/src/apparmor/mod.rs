@@ -3,7 +3,6 @@
 //! Nothing here may know recordings' meaning or policy choices: this is what `apparmor_parser` and the kernel
 //! take and do. Kernel claims are about Linux 6.1 (`security/apparmor/`), measured against a running kernel.
 
-pub mod capability;
 pub mod compiler;
 pub mod dfa;
 pub mod escape;

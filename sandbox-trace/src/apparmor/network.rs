@@ -1,65 +1,15 @@
-//! The names of address families and socket types as profiles write them.
+//! Rules for sockets.
 
-/// `AF_*` by number (Linux 6.1). 12 (DECnet) is gone from the kernel and from the compiler.
-const FAMILIES: [(u16, &str); 45] = [
-    (0, "unspec"),
-    (1, "unix"),
-    (2, "inet"),
-    (3, "ax25"),
-    (4, "ipx"),
-    (5, "appletalk"),
-    (6, "netrom"),
-    (7, "bridge"),
-    (8, "atmpvc"),
-    (9, "x25"),
-    (10, "inet6"),
-    (11, "rose"),
-    (13, "netbeui"),
-    (14, "security"),
-    (15, "key"),
-    (16, "netlink"),
-    (17, "packet"),
-    (18, "ash"),
-    (19, "econet"),
-    (20, "atmsvc"),
-    (21, "rds"),
-    (22, "sna"),
-    (23, "irda"),
-    (24, "pppox"),
-    (25, "wanpipe"),
-    (26, "llc"),
-    (27, "ib"),
-    (28, "mpls"),
-    (29, "can"),
-    (30, "tipc"),
-    (31, "bluetooth"),
-    (32, "iucv"),
-    (33, "rxrpc"),
-    (34, "isdn"),
-    (35, "phonet"),
-    (36, "ieee802154"),
-    (37, "caif"),
-    (38, "alg"),
-    (39, "nfc"),
-    (40, "vsock"),
-    (41, "kcm"),
-    (42, "qipcrtr"),
-    (43, "smc"),
-    (44, "xdp"),
-    (45, "mctp"),
-];
+use crate::linux;
 
-/// `SOCK_*` by number. 6 (DCCP) is missing: `apparmor_parser` 3.0.8 takes no rule for it.
-const TYPES: [(u16, &str); 6] =
-    [(1, "stream"), (2, "dgram"), (3, "raw"), (4, "rdm"), (5, "seqpacket"), (10, "packet")];
+/// `SOCK_DCCP`: `apparmor_parser` 3.0.8 takes no rule for it.
+const SOCK_DCCP: u16 = 6;
 
 /// The rule for sockets of this family and type, if the language has one. The names come from the numbers: a
 /// recording's own names are not trusted with a profile.
 pub fn rule(family: u16, socket_type: u16) -> Option<String> {
-    let find = |table: &[(u16, &'static str)], number| {
-        table.iter().find(|(n, _)| *n == number).map(|(_, name)| *name)
-    };
-    Some(format!("network {} {},", find(&FAMILIES, family)?, find(&TYPES, socket_type)?))
+    let socket_type = linux::socket_type(socket_type).filter(|_| socket_type != SOCK_DCCP)?;
+    Some(format!("network {} {socket_type},", linux::family(family)?))
 }
 
 #[cfg(test)]
@@ -72,7 +22,7 @@ mod tests {
         // A sample of rules together: what must match and what must not is in one automaton.
         let chosen = |family: u16, kind: u16| (u32::from(family) * 7 + u32::from(kind)) % 3 == 0;
         let pairs: Vec<(u16, u16)> =
-            FAMILIES.iter().flat_map(|(f, _)| TYPES.iter().map(|(t, _)| (*f, *t))).collect();
+            linux::families().flat_map(|family| [1, 2, 3, 4, 5, 10].map(|kind| (family, kind))).collect();
         let text: Vec<String> = pairs
             .iter()
             .filter(|(f, t)| chosen(*f, *t))

@@ -9,8 +9,9 @@ use super::{
     generalize::{self, Generalization, ShortLived},
 };
 use crate::{
-    apparmor::{capability, network, pattern::Pattern},
+    apparmor::{network, pattern::Pattern},
     error::{Error, Result},
+    linux,
     recording::{Access, BytePath},
     requirements::{Evidence, FileNeed, Requirements, describe_losses},
 };
@@ -116,7 +117,7 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<AppArmorPolicy>
         }
     }
     for (number, _) in needs.capabilities.values() {
-        match capability::name(*number) {
+        match linux::capability(*number) {
             Some(name) => drop(out.capabilities.insert(name)),
             None => inexpressible.push(format!("no AppArmor rule can name the capability {number}")),
         }
@@ -206,7 +207,7 @@ fn refuse_dangerous(needs: &Requirements, options: &Options) -> Result<()> {
         });
     };
     for (number, evidence) in needs.capabilities.values() {
-        let Some(name) = capability::name(*number) else { continue };
+        let Some(name) = linux::capability(*number) else { continue };
         let allowed = options.allow.iter().any(|allow| {
             let allow = allow.to_ascii_lowercase();
             allow.strip_prefix("cap_").unwrap_or(&allow) == name

@@ -1,83 +1,10 @@
-//! Socket addresses and the names of families and types.
+//! Socket addresses.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
-
-/// Names of the address families by number, as AppArmor writes them. Source: the `AF_*` numbers of Linux's
-/// include/linux/socket.h and the names in the kernel's `network_v8/af_mask`.
-const FAMILIES: [&str; 46] = [
-    "unspec",
-    "unix",
-    "inet",
-    "ax25",
-    "ipx",
-    "appletalk",
-    "netrom",
-    "bridge",
-    "atmpvc",
-    "x25",
-    "inet6",
-    "rose",
-    "",
-    "netbeui",
-    "security",
-    "key",
-    "netlink",
-    "packet",
-    "ash",
-    "econet",
-    "atmsvc",
-    "rds",
-    "sna",
-    "irda",
-    "pppox",
-    "wanpipe",
-    "llc",
-    "ib",
-    "mpls",
-    "can",
-    "tipc",
-    "bluetooth",
-    "iucv",
-    "rxrpc",
-    "isdn",
-    "phonet",
-    "ieee802154",
-    "caif",
-    "alg",
-    "nfc",
-    "vsock",
-    "kcm",
-    "qipcrtr",
-    "smc",
-    "xdp",
-    "mctp",
-];
 
 pub const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-
-/// The name of a family, or `family_N`.
-pub fn family(number: u16) -> String {
-    match FAMILIES.get(usize::from(number)) {
-        Some(name) if !name.is_empty() => (*name).to_owned(),
-        _ => format!("family_{number}"),
-    }
-}
-
-/// The name of a socket type, or `type_N`.
-pub fn socket_type(number: u16) -> String {
-    match number {
-        1 => "stream".into(),
-        2 => "dgram".into(),
-        3 => "raw".into(),
-        4 => "rdm".into(),
-        5 => "seqpacket".into(),
-        6 => "dccp".into(),
-        10 => "packet".into(),
-        other => format!("type_{other}"),
-    }
-}
 
 /// What an address says, and the path if it is one.
 pub enum Address {
@@ -113,20 +40,6 @@ fn text(text: String) -> Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn families_have_apparmors_names() {
-        for (number, name) in
-            [(1, "unix"), (2, "inet"), (10, "inet6"), (16, "netlink"), (17, "packet"), (38, "alg")]
-        {
-            assert_eq!(family(number), name);
-        }
-        assert_eq!(family(40), "vsock");
-        assert_eq!(family(44), "xdp");
-        assert_eq!(family(45), "mctp");
-        assert_eq!(family(12), "family_12");
-        assert_eq!(family(999), "family_999");
-    }
 
     #[test]
     fn addresses_are_text() {

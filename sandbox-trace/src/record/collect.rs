@@ -15,7 +15,10 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
-    meaning::{access_of, call_name, capability_name, error_name, is_probe, named, operation},
+    meaning::{
+        access_of, call_name, capability_name, error_name, family_name, is_probe, named, operation,
+        socket_type_name,
+    },
     roots::Roots,
 };
 use crate::{
@@ -437,9 +440,9 @@ impl Facts {
         for ((operation_nr, family, kind, protocol, address, errno), seen) in self.network {
             let usage = NetworkUse {
                 operation: operation(operation_nr).into(),
-                family: address::family(family),
+                family: family_name(family),
                 family_nr: family,
-                socket_type: address::socket_type(kind),
+                socket_type: socket_type_name(kind),
                 type_nr: kind,
                 protocol,
                 address,

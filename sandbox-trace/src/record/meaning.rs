@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use sandbox_trace_ebpf::{Header, spec::op};
 
 use super::{decode::Name, resolve::Place};
-use crate::{kernel::specs, recording::Access};
+use crate::{kernel::specs, linux, recording::Access};
 
 /// What an operation on names accesses: path, access, link target.
 pub fn named(
@@ -157,6 +157,16 @@ pub fn call_name(arch: u8, nr: u32) -> String {
     specs::name(arch, nr).map_or_else(|| format!("syscall_{nr}"), Into::into)
 }
 
+/// The name of an address family, or `family_N`.
+pub fn family_name(number: u16) -> String {
+    linux::family(number).map_or_else(|| format!("family_{number}"), Into::into)
+}
+
+/// The name of a socket type, or `type_N`.
+pub fn socket_type_name(number: u16) -> String {
+    linux::socket_type(number).map_or_else(|| format!("type_{number}"), Into::into)
+}
+
 /// The name of an error; the kernel's own "restart this call" codes are an interruption.
 pub fn error_name(errno: u32) -> String {
     match errno {
@@ -168,53 +178,8 @@ pub fn error_name(errno: u32) -> String {
     }
 }
 
-/// Names of the capabilities by number. Source: include/uapi/linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 pub fn capability_name(number: u32) -> String {
-    CAPABILITIES.get(number as usize).map_or_else(|| format!("capability_{number}"), |name| (*name).into())
+    linux::capability(number).map_or_else(|| format!("capability_{number}"), Into::into)
 }
 
 /// Questions that the kernel asks without need: every growth of memory asks whether the task may use the reserve

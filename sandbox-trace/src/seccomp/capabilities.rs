@@ -2,52 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
-
-/// By number, without `CAP_` (include/uapi/linux/capability.h, Linux 6.1).
-const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
+use crate::{
+    error::{Error, Result},
+    linux,
+};
 
 /// A set of capabilities by the names that profiles use: `CAP_SYS_ADMIN`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,13 +16,13 @@ impl Capabilities {
     pub fn parse(names: &[String]) -> Result<Self> {
         let mut out = BTreeSet::new();
         for name in names.iter().filter(|name| *name != "none") {
-            let upper = name.to_ascii_uppercase();
-            let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-            if !NAMES.contains(&bare) {
+            let lower = name.to_ascii_lowercase();
+            let bare = lower.strip_prefix("cap_").unwrap_or(&lower);
+            if !linux::capabilities().any(|known| known == bare) {
                 return Err(Error::usage(format!("{name:?} is no capability"))
                     .hint("write them like SYS_ADMIN,NET_RAW, or `none`"));
             }
-            out.insert(format!("CAP_{bare}"));
+            out.insert(in_profiles(bare));
         }
         Ok(Self(out))
     }
@@ -78,14 +36,19 @@ impl Capabilities {
             .find_map(|line| line.strip_prefix("CapBnd:"))
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or(0);
-        let held = NAMES.iter().enumerate().filter(|(nr, _)| mask >> nr & 1 == 1);
-        Ok(Self(held.map(|(_, name)| format!("CAP_{name}")).collect()))
+        let held = linux::capabilities().enumerate().filter(|(nr, _)| mask >> nr & 1 == 1);
+        Ok(Self(held.map(|(_, name)| in_profiles(name)).collect()))
     }
 
     /// Whether `name` is in the set.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains(name)
     }
+}
+
+/// `sys_admin` → `CAP_SYS_ADMIN`.
+fn in_profiles(name: &str) -> String {
+    format!("CAP_{}", name.to_ascii_uppercase())
 }
 
 #[cfg(test)]

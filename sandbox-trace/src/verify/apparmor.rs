@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Blocked, Checked, Kind, Unproven, Verdicts};
 use crate::{
     apparmor::{
-        capability, compiler, network,
+        compiler, network,
         pattern::Pattern,
         perms::{self, Subject, Transition},
         policy::{self, Mode, Profile},
         rule,
     },
     error::Result,
+    linux,
     recording::{Access, BytePath},
     requirements::{Evidence, FileNeed, Requirements},
 };
@@ -77,7 +78,7 @@ pub fn replay(needs: &Requirements, profile: &Profile, verdicts: &mut Verdicts) 
                     kind: Kind::Capability,
                     what: format!("capability {}", shown(name)),
                     needed_by: who([evidence]),
-                    rule: capability::name(*number)
+                    rule: linux::capability(*number)
                         .map_or_else(|| "no rule can allow it".into(), |name| format!("capability {name},")),
                 });
             }
