@@ -133,6 +133,9 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
     if let Some(code) = recording.target.exit_code.filter(|code| *code != 0) {
         context.note(format!("  the command failed: it exited with {code}; the recording is whole"));
     }
+    if recording.target.kind == "command" && recording.target.exit_code.is_none() {
+        context.note("  the command goes on, and is not recorded any more");
+    }
     for warning in &recording.warnings {
         context.note(format!("  note: {warning}"));
     }

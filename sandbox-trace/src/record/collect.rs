@@ -15,6 +15,7 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
+    live::Blocked,
     meaning::{
         access_of, call_name, capability_name, error_name, family_name, is_probe, named, operation,
         socket_type_name,
@@ -304,8 +305,11 @@ impl Collector {
     }
 
     /// Takes in a call that a live task is blocked in.
-    pub fn blocked_call(&mut self, header: &Header) {
-        self.call(header);
+    pub fn blocked_call(&mut self, blocked: &Blocked) {
+        // `/proc` knows the image by its path, the facts by the kernel side's key.
+        let known = self.executables.iter().find(|(_, path)| **path == blocked.image);
+        let exe = known.map_or(0, |(key, _)| *key);
+        self.call(&Header { exe, ..blocked.header });
     }
 
     /// To be called now and then.

@@ -5,22 +5,31 @@ use sandbox_trace_ebpf::{
     record::{class, kind},
 };
 
-use crate::kernel::cgroup::Cgroup;
+use crate::{kernel::cgroup::Cgroup, recording::BytePath};
+
+/// A call that a task has not returned from, and the image that the task runs.
+pub struct Blocked {
+    /// Which call, where.
+    pub header: Header,
+    /// The path of the image, empty if it can't be read.
+    pub image: BytePath,
+}
 
 /// The calls that live tasks of the target are in.
-pub fn blocked_calls(cgroup: &Cgroup, now_ns: u64) -> Vec<Header> {
+pub fn blocked_calls(cgroup: &Cgroup, now_ns: u64) -> Vec<Blocked> {
     cgroup.processes().into_iter().flat_map(|pid| calls_of(pid, now_ns)).collect()
 }
 
-fn calls_of(pid: u32, now_ns: u64) -> Vec<Header> {
+fn calls_of(pid: u32, now_ns: u64) -> Vec<Blocked> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let in_host = same_namespace(pid);
+    let image = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     threads
         .flatten()
         .filter_map(|thread| {
             let text = std::fs::read_to_string(thread.path().join("syscall")).ok()?;
             let nr = number(&text)?;
-            Some(Header {
+            let header = Header {
                 time_ns: now_ns,
                 nr,
                 tgid: pid,
@@ -30,7 +39,8 @@ fn calls_of(pid: u32, now_ns: u64) -> Vec<Header> {
                 arch: if is_32_bit(pid) { arch::I386 } else { arch::X86_64 },
                 class: if in_host { class::HOST } else { class::INSIDE },
                 ..bytemuck::Zeroable::zeroed()
-            })
+            };
+            Some(Blocked { header, image: image.as_path().into() })
         })
         .collect()
 }

@@ -350,8 +350,9 @@ impl<'a> Session<'a> {
         start: Instant,
         started: SystemTime,
     ) -> Result<Outcome> {
-        for header in live::blocked_calls(&self.cgroup, monotonic_ns()?) {
-            self.collector.blocked_call(&header);
+        self.drain(ring.get_mut());
+        for blocked in live::blocked_calls(&self.cgroup, monotonic_ns()?) {
+            self.collector.blocked_call(&blocked);
         }
         self.drain(ring.get_mut());
         self.sample();
