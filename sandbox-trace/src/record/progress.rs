@@ -30,10 +30,11 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
             bar.set_style(style);
         }
-        Self { bar, started: Instant::now(), history: VecDeque::new() }
+        let started = Instant::now();
+        Self { bar, started, history: VecDeque::from([(started, Distinct::default())]) }
     }
 
     /// Rewrites the line.
