@@ -69,6 +69,12 @@ pub struct Scratch {
     pub hashing: crate::ring::Hashing,
     /// The call that is looked at, for the programs that go on from `sys_exit`: a stack has 512 bytes.
     pub call: crate::call::Call,
+    /// Bytes of the record so far.
+    pub length: u64,
+    /// The use of a socket that is looked at.
+    pub usage: crate::network::Use,
+    /// The names that are looked at.
+    pub names: crate::names::Names,
 }
 
 #[map]

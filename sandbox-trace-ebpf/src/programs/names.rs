@@ -10,6 +10,7 @@ use crate::{
     call::Call,
     file,
     kernel::{count_loss, load, mix, off, read, read_user},
+    maps,
     ring::{self, Record, Seen},
     task::Who,
     walk,
@@ -73,18 +74,18 @@ impl Base {
 /// may be gone when user space looks.
 #[inline(never)]
 fn descriptor_link(path: u64) -> u64 {
-    const PREFIX: [u8; 14] = *b"/proc/self/fd/";
-    let Some(text) = read_user::<[u8; 24]>(path) else { return NO_DESCRIPTOR };
-    for i in 0..PREFIX.len() {
-        if text[i] != PREFIX[i] {
-            return NO_DESCRIPTOR;
-        }
+    const PREFIX: [u64; 2] = [u64::from_le_bytes(*b"/proc/se"), u64::from_le_bytes(*b"lf/fd/\0\0")];
+    const PREFIX_BYTES: u64 = 14;
+    let Some([first, second]) = read_user::<[u64; 2]>(path) else { return NO_DESCRIPTOR };
+    if first != PREFIX[0] || second & 0xffff_ffff_ffff != PREFIX[1] {
+        return NO_DESCRIPTOR;
     }
+    let Some(digits) = read_user::<[u8; 8]>(path + PREFIX_BYTES) else { return NO_DESCRIPTOR };
     let mut number = 0;
-    for i in PREFIX.len()..text.len() {
-        match text[i] {
-            digit @ b'0'..=b'9' => number = number * 10 + u64::from(digit - b'0'),
-            0 if i > PREFIX.len() => return number,
+    for (position, digit) in digits.into_iter().enumerate() {
+        match digit {
+            b'0'..=b'9' => number = number * 10 + u64::from(digit - b'0'),
+            0 if position > 0 => return number,
             _ => return NO_DESCRIPTOR,
         }
     }
@@ -103,14 +104,37 @@ fn follows(operation: u8, flags: u64) -> bool {
     }
 }
 
+/// The names of a call: where the strings are in the target's memory (0 for none), and where they start from.
+pub struct Names {
+    flags: u64,
+    path1: u64,
+    path2: u64,
+    descriptor: u64,
+    base1: Base,
+    base2: Base,
+}
+
 /// Sends an operation on one or two names, if this executable has not done it before.
-#[inline(never)]
+#[inline(always)]
 pub fn operation(task: *const u8, who: &Who, call: &Call) {
     const EFAULT: u32 = 14;
     const EBADF: u32 = 9;
     if call.errno == EFAULT || call.errno == EBADF {
         return;
     }
+    let Some(scratch) = maps::scratch() else { return };
+    // SAFETY: only one call is looked at on a CPU.
+    let names = unsafe { &mut (*scratch).names };
+    if look(task, call, names) {
+        send(who, call, names);
+    } else {
+        count_loss(loss::KERNEL_READ);
+    }
+}
+
+/// Finds a call's names; false if a directory that one starts from is not there any more.
+#[inline(never)]
+fn look(task: *const u8, call: &Call, names: &mut Names) -> bool {
     let spec = call.spec;
     let directory = |argument: u8| if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) };
     let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
@@ -120,39 +144,41 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
     } else {
         call.arg(spec.flags)
     };
-    let (mut base1, mut base2) = (Base::NONE, Base::NONE);
     let mut path1 = call.arg(spec.path1);
+    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
+    *names = Names { flags, path1, path2, descriptor: NO_DESCRIPTOR, base1: Base::NONE, base2: Base::NONE };
     if path1 != 0 && follows(spec.op, flags) {
-        let descriptor = descriptor_link(path1);
+        // By way of memory, where the verifier does not follow each number of digits apart.
+        names.descriptor = descriptor_link(path1);
+        // SAFETY: a reference.
+        let descriptor = unsafe { core::ptr::read_volatile(&raw const names.descriptor) };
         if descriptor != NO_DESCRIPTOR
             && let Some(file) = file::of_descriptor(task, descriptor)
         {
             // The object itself, and no name below it.
-            base1 = Base::read(file + off!(file_mnt) as u64);
+            names.base1 = Base::read(file + off!(file_mnt) as u64);
+            names.path1 = 0;
             path1 = 0;
         }
     }
-    // A NULL path with AT_EMPTY_PATH, or one that is not there any more.
-    if path1 != 0 && !base_of(task, directory(spec.dir1), path1, &mut base1) {
-        count_loss(loss::KERNEL_READ);
-        return;
-    }
-    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
-    if path2 != 0 && !base_of(task, directory(spec.dir2), path2, &mut base2) {
-        count_loss(loss::KERNEL_READ);
-        return;
-    }
+    // A NULL path with AT_EMPTY_PATH has no base.
+    (path1 == 0 || base_of(task, directory(spec.dir1), path1, &mut names.base1))
+        && (path2 == 0 || base_of(task, directory(spec.dir2), path2, &mut names.base2))
+}
+
+#[inline(never)]
+fn send(who: &Who, call: &Call, names: &Names) {
     // The strings come before the header's other parts are known to be needed: they are part of the key.
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
-    let length1 = if path1 == 0 { 0 } else { record.user_string(path1) };
+    let length1 = if names.path1 == 0 { 0 } else { record.user_string(names.path1) };
     let middle = record.end();
-    let length2 = if path2 == 0 { 0 } else { record.user_string(path2) };
-    let what = u64::from(spec.op) | u64::from(call.errno) << 8 | flags << 24 | 1 << 62;
+    let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
+    let what = u64::from(call.spec.op) | u64::from(call.errno) << 8 | names.flags << 24 | 1 << 62;
     let mut key = mix(who.key, what);
     key = ring::hash_scratch(key, start, length1);
     key = ring::hash_scratch(key, middle, length2);
-    key = base2.hash(base1.hash(key));
+    key = names.base2.hash(names.base1.hash(key));
     if ring::is_seen(Seen::Files, key) {
         return;
     }
@@ -161,16 +187,16 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
     ring::announce(who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::NAMES, who);
-    let length1 = if path1 == 0 { 0 } else { record.user_string(path1) };
-    let length2 = if path2 == 0 { 0 } else { record.user_string(path2) };
-    let base_length1 = base1.append(&mut record);
-    let base_length2 = base2.append(&mut record);
+    let length1 = if names.path1 == 0 { 0 } else { record.user_string(names.path1) };
+    let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
+    let base_length1 = names.base1.append(&mut record);
+    let base_length2 = names.base2.append(&mut record);
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
     header.errno = call.errno;
-    header.op = spec.op;
-    header.call_flags = flags as u32;
+    header.op = call.spec.op;
+    header.call_flags = names.flags as u32;
     header.args = [length1, length2, base_length1, base_length2, 0, 0];
     if record.send() {
         ring::set_seen(Seen::Files, key);

@@ -9,6 +9,7 @@ use crate::{
     call::Call,
     file,
     kernel::{mix, off, read, read_user},
+    maps,
     names::{self, Base},
     ring::{self, Record, Seen},
     task::{self, Who},
@@ -18,7 +19,7 @@ const AF_UNIX: u64 = 1;
 const AT_FDCWD: u64 = -100i64 as u64;
 
 /// A use of a socket: its family, type and protocol, as AppArmor and seccomp see them, and the address.
-struct Use {
+pub struct Use {
     operation: u8,
     family: u64,
     kind: u64,
@@ -31,18 +32,23 @@ struct Use {
 /// A call that works on a socket returned.
 #[inline(always)]
 pub fn returned(task: *const u8, who: &Who, call: &Call) {
-    match call.spec.kind {
-        kind::SOCKET => made(who, call),
-        kind::SOCKETCALL => multiplexed(task, who, call),
-        _ => addressed(task, who, call),
+    let Some(scratch) = maps::scratch() else { return };
+    let usage = match call.spec.kind {
+        // `socket` and `socketpair`: the arguments say all.
+        kind::SOCKET => {
+            let [family, socket_type, protocol, ..] = call.args;
+            Some(made_with(call.spec.op, family, socket_type, protocol))
+        }
+        kind::SOCKETCALL => multiplexed(task, call),
+        _ => addressed(task, call),
+    };
+    if let Some(usage) = usage {
+        // SAFETY: only one call is looked at on a CPU.
+        unsafe {
+            (*scratch).usage = usage;
+            send(who, call, &(*scratch).usage);
+        }
     }
-}
-
-/// `socket` and `socketpair`: the arguments say all.
-#[inline(always)]
-fn made(who: &Who, call: &Call) {
-    let [family, socket_type, protocol, ..] = call.args;
-    send(who, call, &made_with(call.spec.op, family, socket_type, protocol));
 }
 
 #[inline(always)]
@@ -60,33 +66,27 @@ fn made_with(operation: u8, family: u64, kind: u64, protocol: u64) -> Use {
 
 /// `bind`, `connect`, `sendto`: what the socket is comes from the socket.
 #[inline(always)]
-fn addressed(task: *const u8, who: &Who, call: &Call) {
+fn addressed(task: *const u8, call: &Call) -> Option<Use> {
     let spec = call.spec;
-    let (address, length) = (call.arg(spec.path1), call.arg(spec.flags));
-    if let Some(usage) = existing(task, spec.op, call.arg(spec.dir1), address, length) {
-        send(who, call, &usage);
-    }
+    existing(task, spec.op, call.arg(spec.dir1), call.arg(spec.path1), call.arg(spec.flags))
 }
 
 /// i386 `socketcall`: the real call is the first argument, its arguments are in memory.
 #[inline(always)]
-fn multiplexed(task: *const u8, who: &Who, call: &Call) {
+fn multiplexed(task: *const u8, call: &Call) -> Option<Use> {
     let memory = call.args[1];
-    let Some([a, b, c]) = read_user::<[u32; 3]>(memory) else { return };
+    let [a, b, c] = read_user::<[u32; 3]>(memory)?;
     let [a, b, c] = [u64::from(a), u64::from(b), u64::from(c)];
-    let usage = match call.args[0] {
+    match call.args[0] {
         1 => Some(made_with(op::SOCKET, a, b, c)),
         8 => Some(made_with(op::SOCKETPAIR, a, b, c)),
         2 => existing(task, op::BIND, a, b, c),
         3 => existing(task, op::CONNECT, a, b, c),
-        11 => match read_user::<[u32; 2]>(memory + 16) {
-            Some([address, length]) => existing(task, op::SENDTO, a, u64::from(address), u64::from(length)),
-            None => None,
-        },
+        11 => {
+            let [address, length] = read_user::<[u32; 2]>(memory + 16)?;
+            existing(task, op::SENDTO, a, u64::from(address), u64::from(length))
+        }
         _ => None,
-    };
-    if let Some(usage) = usage {
-        send(who, call, &usage);
     }
 }
 

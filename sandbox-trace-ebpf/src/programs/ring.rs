@@ -13,7 +13,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     kernel::{constant, count_loss, load, mix, must, off, read},
-    maps::{self, SeenSet},
+    maps::{self, Scratch, SeenSet},
     task::{self, Who},
     walk,
 };
@@ -73,10 +73,9 @@ pub fn set_seen(seen: Seen, key: u64) {
     }
 }
 
-/// A record being put together in this CPU's scratch buffer.
+/// A record being put together in this CPU's working memory.
 pub struct Record {
-    buffer: *mut u8,
-    length: usize,
+    scratch: *mut Scratch,
 }
 
 impl Record {
@@ -85,47 +84,61 @@ impl Record {
     #[inline(always)]
     pub fn begin(kind: u8, who: &Who) -> Option<Self> {
         announce(who);
-        let record = Self::empty()?;
-        fill(record.buffer, kind, who);
+        let mut record = Self::empty()?;
+        record.fill(kind, who);
         Some(record)
     }
 
     /// An empty record whose header is not filled in yet: see [`Record::fill`].
     #[inline(always)]
     pub fn empty() -> Option<Self> {
-        let buffer = maps::scratch()?.cast::<u8>();
-        Some(Self { buffer, length: Header::SIZE })
+        let mut record = Self { scratch: maps::scratch()? };
+        record.set_end(Header::SIZE as u64);
+        Some(record)
     }
 
     /// Where the next part begins.
     #[inline(always)]
     pub fn end(&self) -> u64 {
-        self.length as u64
+        // SAFETY: this CPU's own. A volatile read: a value that the compiler remembered would be one that the
+        // verifier follows.
+        unsafe { core::ptr::read_volatile(&raw const (*self.scratch).length) }
+    }
+
+    #[inline(always)]
+    fn set_end(&mut self, end: u64) {
+        // SAFETY: as in `end`.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.scratch).length, end) };
+    }
+
+    #[inline(always)]
+    fn buffer(&self) -> *mut u8 {
+        self.scratch.cast::<u8>()
     }
 
     /// Fills in the header. Not before [`announce`]: that uses the same buffer.
     #[inline(always)]
     pub fn fill(&mut self, kind: u8, who: &Who) {
-        fill(self.buffer, kind, who);
+        fill(self.buffer(), kind, who);
     }
 
     /// The header.
     #[inline(always)]
     pub fn header(&mut self) -> &mut Header {
         // SAFETY: the buffer is aligned and larger than the header.
-        unsafe { &mut *self.buffer.cast::<Header>() }
+        unsafe { &mut *self.buffer().cast::<Header>() }
     }
 
     /// Appends the path of (`mnt`, `dentry`), last component first, each with a NUL; gives its length.
     #[inline(always)]
     pub fn path(&mut self, mnt: u64, dentry: u64) -> u64 {
-        let walked = walk::copy(mnt, dentry, self.length as u64);
+        let start = self.end();
+        let walked = walk::copy(mnt, dentry, start);
         if walked.cut {
             self.header().flags |= flag::CUT;
         }
-        let length = (walked.end as usize).wrapping_sub(self.length);
-        self.length = walked.end as usize;
-        length as u64
+        self.set_end(walked.end);
+        walked.end.wrapping_sub(start)
     }
 
     /// Appends a string of the target's memory without its NUL; gives its length.
@@ -154,19 +167,17 @@ impl Record {
             count_loss(otherwise);
             return 0;
         }
-        let bytes = n as usize - 1;
-        let end = self.length + bytes;
-        // SAFETY: a local; the volatile read keeps the bound that the verifier needs.
-        let end = unsafe { core::ptr::read_volatile(&raw const end) };
-        if end > record::RECORD_BYTES - 8 {
+        let bytes = n as u64 - 1;
+        let end = self.end() + bytes;
+        if end > record::RECORD_BYTES as u64 - 8 {
             return 0;
         }
         for i in 0..8 {
             // SAFETY: in the buffer by the check above.
-            unsafe { self.buffer.add(end + i).write_volatile(0) };
+            unsafe { self.buffer().add(end as usize + i).write_volatile(0) };
         }
-        self.length = (end + 7) & !7;
-        bytes as u64
+        self.set_end((end + 7) & !7);
+        bytes
     }
 
     /// Clears the room of an address, so that a hash of whole words sees no bytes of an earlier record.
@@ -189,21 +200,20 @@ impl Record {
             count_loss(loss::STRING_UNREADABLE);
             return 0;
         }
-        self.length = (self.length + length as usize + 7) & !7;
+        self.set_end((self.end() + length + 7) & !7);
         length
     }
 
     /// The end of the record, with room for a string behind it.
     #[inline(always)]
     fn room(&self) -> Option<*mut u8> {
-        // SAFETY: a local; the volatile read keeps the compiler from dropping the bound that the verifier needs.
-        let length = unsafe { core::ptr::read_volatile(&raw const self.length) };
-        if length > record::RECORD_BYTES - 4096 {
+        let end = self.end();
+        if end > record::RECORD_BYTES as u64 - 4096 {
             count_loss(loss::PATH_TOO_LONG);
             return None;
         }
         // SAFETY: in the buffer by the check above.
-        Some(unsafe { self.buffer.add(length) })
+        Some(unsafe { self.buffer().add(end as usize) })
     }
 
     /// Sends the record; false if the ring had no room.
@@ -215,9 +225,8 @@ impl Record {
     /// As [`Record::send`]; with `wake` the reader is told at once.
     #[inline(always)]
     pub fn send_waking(&self, wake: bool) -> bool {
-        // SAFETY: as in `room`.
-        let length = unsafe { core::ptr::read_volatile(&raw const self.length) };
-        if length > record::RECORD_BYTES {
+        let length = self.end();
+        if length > record::RECORD_BYTES as u64 {
             return false;
         }
         // A wake-up for each record would cost more than everything else together (about 6 µs): the reader polls,
@@ -227,12 +236,7 @@ impl Record {
             if wake || waiting >= constant!(wake_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // SAFETY: the buffer holds `length` bytes.
         let result = unsafe {
-            bpf_ringbuf_output(
-                (&raw const maps::RING).cast_mut().cast(),
-                self.buffer.cast(),
-                length as u64,
-                flags,
-            )
+            bpf_ringbuf_output((&raw const maps::RING).cast_mut().cast(), self.buffer().cast(), length, flags)
         };
         if result != 0 {
             count_loss(loss::RING_FULL);
@@ -280,7 +284,7 @@ pub fn announce(who: &Who) {
     // `struct path` is the mount, then the dentry.
     let Some([mnt, dentry]) = must(read::<[u64; 2]>(file as u64 + off!(file_mnt) as u64)) else { return };
     let Some(mut record) = Record::empty() else { return };
-    fill(record.buffer, record::kind::EXECUTABLE, who);
+    record.fill(record::kind::EXECUTABLE, who);
     record.path(mnt, dentry);
     if record.send() {
         set_seen(Seen::Calls, who.exe);

@@ -12,11 +12,14 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Reads the offsets of every member that the programs use from the BTF file at `path`.
 pub fn read(path: &Path) -> Result<KernelLayout> {
-    let btf = Btf::from_file(path).map_err(|e| {
+    let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::host(format!("the kernel's type information {} can't be read", path.display()))
-            .because(e)
+            .because(cause)
             .hint("use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian, Ubuntu and Fedora kernels are)")
-    })?;
+    };
+    // Read at once: from a file, btf-rs makes a system call for each of some 200,000 items.
+    let bytes = std::fs::read(path).map_err(|e| unreadable(e.into()))?;
+    let btf = Btf::from_bytes(&bytes).map_err(|e| unreadable(e.into()))?;
     let mut layout = KernelLayout::ZERO;
     for (member, offset) in layout.offsets() {
         *offset = member_offset(&btf, member).ok_or_else(|| {
