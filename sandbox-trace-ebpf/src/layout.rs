@@ -9,7 +9,7 @@ macro_rules! layout {
         pub struct KernelLayout {
             /// Makes the de-duplication keys of one recording unpredictable to the target.
             pub seed: u64,
-            /// Ring bytes from which on the reader is woken.
+            /// The reader is woken each time that the ring holds another such number of bytes; a power of two.
             pub wake_bytes: u64,
             /// Inode number of the mount namespace that counts as the host's.
             pub host_mnt_ns: u32,

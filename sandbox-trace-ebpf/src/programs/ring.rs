@@ -230,10 +230,10 @@ impl Record {
             return false;
         }
         // A wake-up for each record would cost more than everything else together (about 6 µs): the reader polls,
-        // and is woken only when the ring fills.
+        // and is woken only by the record that fills another quarter of the ring, not by all behind it.
         let waiting = maps::RING.query(BPF_RB_AVAIL_DATA);
-        let flags =
-            if wake || waiting >= constant!(wake_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let fills = (waiting ^ (waiting + length)) & !(constant!(wake_bytes) - 1) != 0;
+        let flags = if wake || fills { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // SAFETY: the buffer holds `length` bytes.
         let result = unsafe {
             bpf_ringbuf_output((&raw const maps::RING).cast_mut().cast(), self.buffer().cast(), length, flags)
