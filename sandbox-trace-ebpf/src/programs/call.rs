@@ -143,6 +143,11 @@ pub fn returned(regs: *const u8, ret: i64) -> u32 {
     }
     let mut call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) };
     if spec.kind == spec::kind::CLONE3 {
+        if ret == 0 {
+            // The child's side of the call: its parent may have returned, and have put other things where the
+            // structure was. The parent's side says it all.
+            return 0;
+        }
         // The flags are the first word of the structure; they stand in for its address.
         call.args[0] = read_user(call.args[0]).unwrap_or(0);
     }
