@@ -1,6 +1,20 @@
 //! Where the running kernel keeps the members that the programs read: looked up in its BTF by user space,
 //! written into the programs' read-only data before they load, so that the verifier sees constants.
 
+/// The offset of a member that the running kernel does not have; see [`OPTIONAL`].
+pub const ABSENT: u32 = u32::MAX;
+
+/// Members that not every supported kernel has.
+pub const OPTIONAL: [&str; 5] = [
+    // Since Linux 5.11.
+    "task_struct.seccomp.filter_count",
+    // Until Linux 6.0: there only these lead to a mapping without `bpf_find_vma`.
+    "mm_struct.mm_rb.rb_node",
+    "vm_area_struct.vm_rb",
+    "rb_node.rb_left",
+    "rb_node.rb_right",
+];
+
 macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident: $path:literal,)*) => {
         /// Byte offsets into kernel structures, and constants of one recording.
@@ -15,13 +29,25 @@ macro_rules! layout {
             pub host_mnt_ns: u32,
             /// How many seccomp filters the recorder itself runs under.
             pub base_filters: u32,
+            /// Bytes between the start of a kernel stack and its `pt_regs`, for kernels without `bpf_task_pt_regs`.
+            pub stack_regs: u32,
+            /// Keeps the size a multiple of eight.
+            pub padding: u32,
             $($(#[$doc])* #[doc = concat!("Offset of `", $path, "`.")] pub $field: u32,)*
         }
 
         impl KernelLayout {
             /// All zero: what the object file holds until user space fills it in.
             pub const ZERO: Self =
-                Self { seed: 0, wake_bytes: 0, host_mnt_ns: 0, base_filters: 0, $($field: 0,)* };
+                Self {
+                seed: 0,
+                wake_bytes: 0,
+                host_mnt_ns: 0,
+                base_filters: 0,
+                stack_regs: 0,
+                padding: 0,
+                $($field: 0,)*
+            };
 
             /// Every offset: its BTF path (`struct.member.member`) and the place to write it to.
             pub fn offsets(&mut self) -> [(&'static str, &mut u32); layout!(@count $($field)*)] {
@@ -90,6 +116,18 @@ layout! {
     sk_type: "sock.sk_type",
     sk_protocol: "sock.sk_protocol",
     vma_file: "vm_area_struct.vm_file",
+    task_cgroups: "task_struct.cgroups",
+    css_set_dfl_cgrp: "css_set.dfl_cgrp",
+    cgroup_kn: "cgroup.kn",
+    kernfs_id: "kernfs_node.id",
+    task_stack: "task_struct.stack",
+    task_filter: "task_struct.seccomp.filter",
+    mm_rb: "mm_struct.mm_rb.rb_node",
+    vma_rb: "vm_area_struct.vm_rb",
+    rb_left: "rb_node.rb_left",
+    rb_right: "rb_node.rb_right",
+    vma_start: "vm_area_struct.vm_start",
+    vma_end: "vm_area_struct.vm_end",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

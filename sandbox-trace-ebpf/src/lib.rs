@@ -4,6 +4,7 @@
 
 pub mod layout;
 pub mod record;
+pub mod seen;
 pub mod spec;
 
 pub use self::{layout::KernelLayout, record::Header, spec::CallSpec};
@@ -33,9 +34,11 @@ pub mod program {
     pub const NETWORK: u32 = 3;
     /// Slots of the map.
     pub const COUNT: u32 = 4;
-    /// The programs by index.
+    /// The programs by index. The edition for kernels before 5.17 has [`OLD`] behind its name.
     pub const NAMES_BY_INDEX: [&str; COUNT as usize] =
         ["", "sys_exit_file", "sys_exit_names", "sys_exit_network"];
+    /// What the names of programs for kernels before 5.17 end in.
+    pub const OLD: &str = "_old";
 }
 
 /// What could not be held or read, counted per CPU in the map `LOSSES`.

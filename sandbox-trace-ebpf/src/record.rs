@@ -1,6 +1,8 @@
 //! The records on the ring: one fixed header, then bytes whose meaning the kind gives. User space must treat all
 //! of it as input: the bytes behind a path come from the target.
 
+use crate::seen::SeenFact;
+
 /// Kinds of records.
 pub mod kind {
     /// A system call, error and argument tuple that this executable had not made before. No bytes.
@@ -17,6 +19,8 @@ pub mod kind {
     pub const NETWORK: u8 = 6;
     /// A capability question. `args`: capability, system call in flight. `errno` is 0 if it was granted.
     pub const CAPABILITY: u8 = 7;
+    /// How often the fact with the header's `key` happened since it was sent: `args`: count, when it was last seen.
+    pub const COUNT: u8 = 8;
 }
 
 /// Where the task stood when it caused the fact.
@@ -50,6 +54,10 @@ pub struct Header {
     pub time_ns: u64,
     /// Key of the executable; 0 when the task has none any more.
     pub exe: u64,
+    /// Key of the fact, by which its count is found.
+    pub key: u64,
+    /// A fact that this one pushed out of its set (key 0: none), with its count, which nobody keeps now.
+    pub pushed_out: SeenFact,
     /// What the kind says.
     pub args: [u64; 6],
     /// Process id in the initial namespace.
@@ -83,6 +91,27 @@ pub struct Header {
 impl Header {
     /// Bytes of the header.
     pub const SIZE: usize = size_of::<Self>();
+    /// All zero.
+    pub const EMPTY: Self = Self {
+        time_ns: 0,
+        exe: 0,
+        key: 0,
+        pushed_out: SeenFact::NONE,
+        args: [0; 6],
+        tgid: 0,
+        tid: 0,
+        uid: 0,
+        gid: 0,
+        nr: 0,
+        errno: 0,
+        flags: 0,
+        call_flags: 0,
+        kind: 0,
+        arch: 0,
+        class: 0,
+        op: 0,
+        mask: 0,
+    };
 }
 
 /// Access bits of a [`kind::FILE`] record; the same as a recording's letters.

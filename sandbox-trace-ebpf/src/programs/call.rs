@@ -5,7 +5,7 @@ use aya_ebpf::{cty::c_long, helpers::generated::bpf_task_pt_regs};
 use sandbox_trace_ebpf::{CallSpec, MAX_NR, arch, program, record, spec};
 
 use crate::{
-    kernel::{load, mix, off, read, read_user},
+    kernel::{constant, load, member, mix, off, read, read_or_zero, read_user},
     maps,
     ring::{self, Record, Seen},
     task::{self, Who},
@@ -16,6 +16,7 @@ const X32_BIT: u32 = 0x4000_0000;
 const MAX_ERRNO: i64 = 4095;
 
 /// A call that returned.
+#[derive(Clone, Copy)]
 pub struct Call {
     pub arch: u8,
     pub nr: u32,
@@ -44,9 +45,9 @@ impl Call {
 
 /// Architecture and number, from the number register and the compat flag.
 #[inline(always)]
-fn number(task: *const u8, orig_ax: u64) -> (u8, u32) {
+fn number<const OLD: bool>(task: *const u8, orig_ax: u64) -> (u8, u32) {
     let nr = orig_ax as u32;
-    let status: u32 = load(task, off!(task_status));
+    let status: u32 = member::<OLD, _>(task, off!(task_status));
     let (arch, sigreturn) = if status & TS_COMPAT != 0 { (arch::I386, 173) } else { (arch::X86_64, 15) };
     if nr == u32::MAX {
         // Only a return from a signal handler leaves no number.
@@ -76,14 +77,6 @@ fn spec_of(slot: u32) -> CallSpec {
     })
 }
 
-#[inline(always)]
-fn count(slot: u32) {
-    if let Some(counter) = maps::COUNTS.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot.
-        unsafe { *counter += 1 };
-    }
-}
-
 /// The argument registers; the kernel keeps them to the end of the call.
 #[inline(always)]
 fn arguments(regs: *const u8, arch: u8) -> [u64; 6] {
@@ -109,35 +102,18 @@ fn arguments(regs: *const u8, arch: u8) -> [u64; 6] {
     }
 }
 
-/// What the registers say of a call that returned, in this CPU's working memory.
-#[inline(always)]
-pub fn decode(task: *const u8, regs: *const u8, ret: i64) -> Option<&'static Call> {
-    let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
-    let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
-    let spec = spec_of(slot(arch, nr));
-    let scratch = maps::scratch()?;
-    // SAFETY: only one call is looked at on a CPU.
-    unsafe {
-        (*scratch).call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) };
-        Some(&(*scratch).call)
-    }
-}
-
 /// A call returned: everything begins here. Gives the program that the call's kind needs beside, or 0.
 #[inline(always)]
-pub fn returned(regs: *const u8, ret: i64) -> u32 {
-    let task = task::current();
-    let (arch, nr) = number(task, load(regs, off!(regs_orig_ax)));
-    let slot = slot(arch, nr);
-    count(slot);
-    let spec = spec_of(slot);
+pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> u32 {
+    let (arch, nr) = number::<OLD>(task, load(regs, off!(regs_orig_ax)));
+    let spec = spec_of(slot(arch, nr));
     let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
-    let who = task::identify(task);
+    let who = task::identify::<OLD>(task);
     let mut key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(errno) << 40);
     if spec.kind == spec::kind::PLAIN && spec.args == 0 {
-        if !ring::is_seen(Seen::Calls, key) {
+        if !ring::is_call_seen(key) {
             let call = Call { arch, nr, errno, ret, spec, args: [0; 6] };
-            send(&who, &call, key);
+            send::<OLD>(&who, &call, key);
         }
         return 0;
     }
@@ -157,14 +133,32 @@ pub fn returned(regs: *const u8, ret: i64) -> u32 {
         }
     }
     if spec.kind == spec::kind::CREDENTIALS {
-        let cred: u64 = load(task, off!(task_cred));
+        let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
         key = mix(key, read(cred + off!(cred_euid) as u64).unwrap_or(0));
         key = mix(key, read(cred + off!(cred_egid) as u64).unwrap_or(0));
     }
-    if !ring::is_seen(Seen::Calls, key) {
-        send(&who, &call, key);
+    if !ring::is_call_seen(key) {
+        send::<OLD>(&who, &call, key);
     }
-    program_for(spec.kind, errno)
+    let next = program_for(spec.kind, errno);
+    if next != 0
+        && let Some(scratch) = maps::scratch()
+    {
+        // SAFETY: only one call is looked at on a CPU.
+        unsafe {
+            (*scratch).call = call;
+            (*scratch).who = who;
+        }
+    }
+    next
+}
+
+/// The call that [`returned`] goes on from, and who made it.
+#[inline(always)]
+pub fn under_way() -> Option<(&'static Who, &'static Call)> {
+    let scratch = maps::scratch()?;
+    // SAFETY: only one call is looked at on a CPU.
+    unsafe { Some((&(*scratch).who, &(*scratch).call)) }
 }
 
 /// Which program knows a kind; see [`program`]. 0 for none.
@@ -185,69 +179,72 @@ fn program_for(call_kind: u8, errno: u32) -> u32 {
 }
 
 #[inline(never)]
-fn send(who: &Who, call: &Call, key: u64) {
-    let Some(mut record) = Record::begin(record::kind::CALL, who) else { return };
+fn send<const OLD: bool>(who: &Who, call: &Call, key: u64) {
+    let Some(mut record) = Record::begin::<OLD>(record::kind::CALL, who) else { return };
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
     header.errno = call.errno;
     header.mask = u32::from(call.spec.args);
     header.args = call.args;
-    if record.send() {
-        ring::set_seen(Seen::Calls, key);
+    record.send_new(Seen::Calls, key, false);
+}
+
+/// The number of the call that a task (the current one) is in; `u32::MAX` if it is in none.
+#[inline(always)]
+fn number_in_flight<const OLD: bool>(task: u64) -> u32 {
+    if OLD {
+        let regs = read_or_zero::<u64>(task + off!(task_stack) as u64) + u64::from(constant!(stack_regs));
+        return read_or_zero::<u64>(regs + off!(regs_orig_ax) as u64) as u32;
     }
+    // SAFETY: the current task.
+    let regs = unsafe { bpf_task_pt_regs(task::current::<false>().cast_mut().cast()) } as c_long as *const u8;
+    load::<u64>(regs, off!(regs_orig_ax)) as u32
 }
 
 /// A task ends: `exit` and `exit_group` never return. A task that is killed has another call's number, or none.
 #[inline(always)]
-pub fn exited(task: *const u8) {
-    // SAFETY: a task pointer of the hook's own type.
-    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as c_long as *const u8;
-    let orig_ax: u64 = load(regs, off!(regs_orig_ax));
-    let (arch, nr) = number(task, orig_ax);
+pub fn exited<const OLD: bool>() {
+    let task = task::address();
+    let orig_ax = number_in_flight::<OLD>(task);
+    let (arch, nr) = number::<true>(task as *const u8, u64::from(orig_ax));
     let is_exit = match arch {
         arch::I386 => nr == 1 || nr == 252,
         _ => nr == 60 || nr == 231,
     };
-    if !is_exit || orig_ax as u32 == u32::MAX {
+    if !is_exit || orig_ax == u32::MAX {
         return;
     }
-    let slot = slot(arch, nr);
-    count(slot);
-    let who = task::identify(task);
+    let who = task::identify_current::<OLD>();
     let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32);
     if !ring::is_seen(Seen::Calls, key) {
         let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6] };
-        send(&who, &call, key);
+        send::<OLD>(&who, &call, key);
     }
 }
 
 /// The kernel asked whether the task has a capability.
 #[inline(always)]
 pub fn capability(capability: u32, ret: i32) {
-    let task = task::current();
-    // SAFETY: the current task.
-    let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as c_long as *const u8;
-    let orig_ax: u64 = load(regs, off!(regs_orig_ax));
-    let (arch, mut nr) = number(task, orig_ax);
-    if orig_ax as u32 == u32::MAX {
+    let task = task::address();
+    let orig_ax = number_in_flight::<false>(task);
+    let (arch, mut nr) = number::<true>(task as *const u8, u64::from(orig_ax));
+    if orig_ax == u32::MAX {
         // Not in a call: a page fault.
         nr = u32::MAX;
     }
-    let who = task::identify(task);
+    let who = task::identify_current::<false>();
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };
     let what = u64::from(nr) << 8 | u64::from(capability) | u64::from(arch) << 40 | 1 << 63;
     let key = mix(mix(who.key, what), u64::from(errno));
     if ring::is_seen(Seen::Calls, key) {
         return;
     }
-    let Some(mut record) = Record::begin(record::kind::CAPABILITY, &who) else { return };
+    let Some(mut record) = Record::begin::<false>(record::kind::CAPABILITY, &who) else { return };
     let header = record.header();
     header.arch = arch;
     header.nr = nr;
     header.errno = errno;
     header.args[0] = u64::from(capability);
-    if record.send() {
-        ring::set_seen(Seen::Calls, key);
-    }
+    record.send_new(Seen::Calls, key, false);
 }

@@ -4,7 +4,7 @@
 use sandbox_trace_ebpf::record::{self, class, flag};
 
 use crate::{
-    kernel::{constant, load, mix, must, off, read},
+    kernel::{constant, load, mix, must, off, read, read_or_zero},
     maps,
     names::Base,
     ring::{self, Record, Seen},
@@ -13,9 +13,9 @@ use crate::{
 
 /// An exec succeeded; `bprm` is the kernel's `struct linux_binprm`.
 #[inline(always)]
-pub fn executed(bprm: *const u8) {
-    let task = task::current();
-    let who = task::identify(task);
+pub fn executed<const OLD: bool>(bprm: *const u8) {
+    let task = task::address();
+    let who = task::identify_current::<OLD>();
     let file: u64 = load(bprm, off!(bprm_file));
     let filename: u64 = load(bprm, off!(bprm_filename));
     let interp: u64 = load(bprm, off!(bprm_interp));
@@ -24,41 +24,39 @@ pub fn executed(bprm: *const u8) {
     // The kernel replaces the pointer when a `#!` line or binfmt_misc names an interpreter.
     let is_script = filename != interp;
     let mut base = Base::NONE;
-    let cred: u64 = load(task, off!(task_cred));
+    let cred: u64 = read_or_zero(task + off!(task_cred) as u64);
     let ids: u64 = read(cred + off!(cred_euid) as u64).unwrap_or(0);
     let mut key = mix(mix(who.key, ids), 2);
     if is_script {
         let Some(mut record) = Record::empty() else { return };
         let start = record.end();
         let length = record.kernel_string(filename);
-        key = ring::hash_scratch(key, start, length);
+        key = ring::hash_scratch::<OLD>(key, start, length);
         base = base_of(task, filename);
-        key = base.hash(key);
+        key = base.hash::<OLD>(key);
     }
-    key = walk::hash(mnt, dentry, key);
+    key = walk::hash::<OLD>(mnt, dentry, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
-    ring::announce(&who);
+    ring::announce::<OLD>(&who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::EXEC, &who);
     let name_length = if is_script { record.kernel_string(filename) } else { 0 };
-    let base_length = base.append(&mut record);
-    let path_length = record.path(mnt, dentry);
+    let base_length = base.append::<OLD>(&mut record);
+    let path_length = record.path::<OLD>(mnt, dentry);
     let header = record.header();
     if is_script {
         header.flags |= flag::SCRIPT;
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];
     // The reader must get hold of a mount namespace while it lives: names are looked up in it.
-    if record.send_waking(task::mount_namespace_of(task) != constant!(host_mnt_ns)) {
-        ring::set_seen(Seen::Files, key);
-    }
+    record.send_new(Seen::Files, key, task::mount_namespace_of(task) != constant!(host_mnt_ns));
 }
 
 /// Remembers executables that are started inside the container, for [`task::class_of`].
 #[inline(always)]
-fn note_place(who: &task::Who, task: *const u8, mnt: u64) {
+fn note_place(who: &task::Who, task: u64, mnt: u64) {
     let host = constant!(host_mnt_ns);
     let here = task::mount_namespace_of(task);
     if here != host && task::mount_namespace_inum(mnt) != host {
@@ -68,8 +66,8 @@ fn note_place(who: &task::Who, task: *const u8, mnt: u64) {
 
 /// Where a script's name starts from.
 #[inline(always)]
-fn base_of(task: *const u8, filename: u64) -> Base {
-    let fs: u64 = load(task, off!(task_fs));
+fn base_of(task: u64, filename: u64) -> Base {
+    let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
     let absolute = read::<u8>(filename) == Some(b'/');
     let place = fs + if absolute { off!(fs_root_mnt) } else { off!(fs_pwd_mnt) } as u64;
     Base::read(place)

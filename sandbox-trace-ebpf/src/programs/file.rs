@@ -5,6 +5,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_find_vma;
 use sandbox_trace_ebpf::{
+    layout::ABSENT,
     loss,
     record::{self, access, flag},
     spec::{NONE, kind, op},
@@ -12,7 +13,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call::Call,
-    kernel::{count_loss, load, mix, must, off, read, read_user},
+    kernel::{count_loss, load, mix, must, off, read, read_or_zero, read_user},
     ring::{self, Record, Seen},
     task::{self, Who},
     walk,
@@ -34,12 +35,12 @@ const F_WRLCK: i16 = 1;
 
 /// The `struct file` behind a descriptor of the current task.
 #[inline(always)]
-pub fn of_descriptor(task: *const u8, fd: u64) -> Option<u64> {
-    let files: *const u8 = load(task, off!(task_files));
-    if files.is_null() {
+pub fn of_descriptor(task: u64, fd: u64) -> Option<u64> {
+    let files: u64 = read(task + off!(task_files) as u64)?;
+    if files == 0 {
         return None;
     }
-    let fdt: u64 = read(files as u64 + off!(files_fdt) as u64)?;
+    let fdt: u64 = read(files + off!(files_fdt) as u64)?;
     let max: u32 = read(fdt + off!(fdt_max) as u64)?;
     let fd = fd as u32;
     if fd >= max {
@@ -64,19 +65,19 @@ pub fn open_flags(call: &Call) -> u64 {
 
 /// A call that works on a file returned.
 #[inline(always)]
-pub fn returned(task: *const u8, who: &Who, call: &Call) {
+pub fn returned<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     match call.spec.kind {
-        kind::MMAP => mapped(task, who, call),
-        kind::MPROTECT => protected(who, call),
-        kind::FLOCK | kind::FCNTL => locked(task, who, call),
-        kind::FD_SETATTR => changed(task, who, call),
-        _ => opened(task, who, call),
+        kind::MMAP => mapped::<OLD>(task, who, call),
+        kind::MPROTECT => protected::<OLD>(task, who, call),
+        kind::FLOCK | kind::FCNTL => locked::<OLD>(task, who, call),
+        kind::FD_SETATTR => changed::<OLD>(task, who, call),
+        _ => opened::<OLD>(task, who, call),
     }
 }
 
 /// A descriptor was opened.
 #[inline(always)]
-fn opened(task: *const u8, who: &Who, call: &Call) {
+fn opened<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     let Some(file) = must(of_descriptor(task, call.ret as u64)) else { return };
     let Some(flags) = must(read::<u32>(file + off!(file_flags) as u64)) else { return };
     if flags & O_PATH != 0 {
@@ -99,21 +100,21 @@ fn opened(task: *const u8, who: &Who, call: &Call) {
     if asked & O_TRUNC != 0 {
         bits |= access::WRITE | access::SETATTR;
     }
-    accessed(who, call, file, bits, op::OPEN);
+    accessed::<OLD>(who, call, file, bits, op::OPEN);
 }
 
 /// Memory was mapped.
 #[inline(always)]
-fn mapped(task: *const u8, who: &Who, call: &Call) {
+fn mapped<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     let protection = call.arg(call.spec.flags);
-    let personality: u32 = load(task, off!(task_personality));
+    let personality: u32 = read_or_zero(task + off!(task_personality) as u64);
     let executable =
         protection & PROT_EXEC != 0 || (personality & READ_IMPLIES_EXEC != 0 && protection & PROT_READ != 0);
     if !executable || call.arg(3) & MAP_ANONYMOUS != 0 {
         return;
     }
     if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
-        accessed(who, call, file, access::MAP_EXEC, op::MMAP);
+        accessed::<OLD>(who, call, file, access::MAP_EXEC, op::MMAP);
     }
 }
 
@@ -124,20 +125,17 @@ unsafe extern "C" fn vma_file(_task: *mut c_void, vma: *mut c_void, context: *mu
     0
 }
 
-/// A mapping's protection was changed: executable now, it counts as a mapping of its file.
+/// The file that is mapped at an address of the current task, 0 if none is.
 #[inline(always)]
-fn protected(who: &Who, call: &Call) {
-    if call.arg(call.spec.flags) & PROT_EXEC == 0 {
-        return;
-    }
+fn mapped_file(address: u64) -> u64 {
+    const EBUSY: i64 = 16;
     let mut file = 0u64;
     let callback: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void) -> i64 = vma_file;
-    const EBUSY: i64 = 16;
     // SAFETY: the callback takes the context that it is given.
     let result = unsafe {
         bpf_find_vma(
-            task::current().cast_mut().cast(),
-            call.arg(call.spec.dir1),
+            task::current::<false>().cast_mut().cast(),
+            address,
             callback as *mut c_void,
             (&raw mut file).cast(),
             0,
@@ -147,14 +145,57 @@ fn protected(who: &Who, call: &Call) {
         // Another thread is changing the address space, and a program can't wait.
         count_loss(loss::MAPPING_UNSEEN);
     }
+    file
+}
+
+/// [`mapped_file`] where the kernel has no helper for it, but a tree of mappings that can be read: until Linux 6.0.
+#[inline(never)]
+fn mapped_file_old(task: u64, address: u64) -> u64 {
+    // A red-black tree of the 65,530 mappings that a process may have is at most 32 levels deep.
+    const LEVELS: u32 = 40;
+    if off!(mm_rb) as u32 == ABSENT {
+        count_loss(loss::MAPPING_UNSEEN);
+        return 0;
+    }
+    let mm: u64 = read_or_zero(task + off!(task_mm) as u64);
+    let mut node: u64 = read_or_zero(mm + off!(mm_rb) as u64);
+    for _ in 0..LEVELS {
+        if node == 0 {
+            return 0;
+        }
+        let mapping = node - off!(vma_rb) as u64;
+        let Some(end) = must(read::<u64>(mapping + off!(vma_end) as u64)) else { return 0 };
+        let Some(start) = must(read::<u64>(mapping + off!(vma_start) as u64)) else { return 0 };
+        let next = if address >= end {
+            off!(rb_right)
+        } else if address < start {
+            off!(rb_left)
+        } else {
+            return read_or_zero(mapping + off!(vma_file) as u64);
+        };
+        node = read_or_zero(node + next as u64);
+    }
+    // Another thread is changing the tree.
+    count_loss(loss::MAPPING_UNSEEN);
+    0
+}
+
+/// A mapping's protection was changed: executable now, it counts as a mapping of its file.
+#[inline(always)]
+fn protected<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+    if call.arg(call.spec.flags) & PROT_EXEC == 0 {
+        return;
+    }
+    let address = call.arg(call.spec.dir1);
+    let file = if OLD { mapped_file_old(task, address) } else { mapped_file(address) };
     if file != 0 {
-        accessed(who, call, file, access::MAP_EXEC, op::MMAP);
+        accessed::<OLD>(who, call, file, access::MAP_EXEC, op::MMAP);
     }
 }
 
 /// A file was locked, or was locked by another.
 #[inline(always)]
-fn locked(task: *const u8, who: &Who, call: &Call) {
+fn locked<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     const F_SETLK: u64 = 6;
     const F_SETLKW: u64 = 7;
     const F_SETLK64: u64 = 13;
@@ -177,44 +218,43 @@ fn locked(task: *const u8, who: &Who, call: &Call) {
     }
     let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) else { return };
     if exclusive {
-        accessed(who, call, file, access::LOCK | access::WRITE, op::LOCK_EXCLUSIVE);
+        accessed::<OLD>(who, call, file, access::LOCK | access::WRITE, op::LOCK_EXCLUSIVE);
     } else {
-        accessed(who, call, file, access::LOCK, op::LOCK_SHARED);
+        accessed::<OLD>(who, call, file, access::LOCK, op::LOCK_SHARED);
     }
 }
 
 /// Mode, owner or length were changed by descriptor.
 #[inline(always)]
-fn changed(task: *const u8, who: &Who, call: &Call) {
+fn changed<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
-        accessed(who, call, file, access::SETATTR, op::SETATTR);
+        accessed::<OLD>(who, call, file, access::SETATTR, op::SETATTR);
     }
 }
 
 /// Sends an access, if this executable has not made it before.
 #[inline(never)]
-fn accessed(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
+fn accessed<const OLD: bool>(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
     const SB_NOUSER: u64 = 1 << 31;
     // `struct path` is the mount, then the dentry.
     let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
     let Some(inode) = must(read::<u64>(file + off!(file_inode) as u64)) else { return };
     let ino: u64 = read(inode + off!(inode_ino) as u64).unwrap_or(0);
     let what = bits | u64::from(operation) << 16 | u64::from(call.errno) << 24;
-    let key = walk::hash(mnt, dentry, mix(mix(who.key, ino), what));
+    let key = walk::hash::<OLD>(mnt, dentry, mix(mix(who.key, ino), what));
     if ring::is_seen(Seen::Files, key) {
         return;
     }
     // Pipes, sockets, memfds: no file system that a path leads to, and AppArmor does not mediate them as files.
     let superblock: u64 = read(inode + off!(inode_sb) as u64).unwrap_or(0);
     if read::<u64>(superblock + off!(sb_flags) as u64).unwrap_or(0) & SB_NOUSER != 0 {
-        ring::set_seen(Seen::Files, key);
         return;
     }
     let mode: u16 = read(inode + off!(inode_mode) as u64).unwrap_or(0);
     let uid: u32 = read(inode + off!(inode_uid) as u64).unwrap_or(u32::MAX);
-    let cred: u64 = load(task::current(), off!(task_cred));
+    let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
     let fsuid: u32 = read(cred + off!(cred_fsuid) as u64).unwrap_or(0);
-    let Some(mut record) = Record::begin(record::kind::FILE, who) else { return };
+    let Some(mut record) = Record::begin::<OLD>(record::kind::FILE, who) else { return };
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
@@ -225,8 +265,6 @@ fn accessed(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
     if uid == fsuid {
         header.flags |= flag::OWNER;
     }
-    record.path(mnt, dentry);
-    if record.send() {
-        ring::set_seen(Seen::Files, key);
-    }
+    record.path::<OLD>(mnt, dentry);
+    record.send_new(Seen::Files, key, false);
 }

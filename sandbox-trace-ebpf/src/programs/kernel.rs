@@ -1,5 +1,8 @@
 //! Reading kernel memory: offsets from the read-only data, direct loads where the verifier knows the type of the
 //! pointer, checked reads everywhere else.
+//!
+//! Some programs exist in two editions, as a `const OLD: bool` says. `OLD` is for kernels before 5.17, which lack
+//! `bpf_loop`, `bpf_find_vma`, `bpf_task_pt_regs` (5.15) and `bpf_get_current_task_btf` (5.11).
 
 use core::mem::MaybeUninit;
 
@@ -33,6 +36,12 @@ pub fn load<T: Copy>(base: *const u8, offset: usize) -> T {
     unsafe { core::ptr::read_volatile(base.add(offset).cast::<T>()) }
 }
 
+/// A member, loaded where the edition's pointers have types, else read; 0 where there is nothing to read.
+#[inline(always)]
+pub fn member<const OLD: bool, T: Copy>(base: *const u8, offset: usize) -> T {
+    if OLD { read_or_zero(base as u64 + offset as u64) } else { load(base, offset) }
+}
+
 /// Reads kernel memory at an address of unknown type; `None` if it isn't readable.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> Option<T> {
@@ -41,8 +50,19 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     let result = unsafe {
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _)
     };
-    // SAFETY: T is plain integers at every call, and the helper has written all of it.
+    // SAFETY: T is plain integers or pointers at every call, and the helper has written all of it.
     (result == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// As [`read`], with the zeros that the helper leaves when it fails.
+#[inline(always)]
+pub fn read_or_zero<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`.
+    unsafe {
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        value.assume_init()
+    }
 }
 
 /// Reads the target's memory; `None` if it isn't readable now.

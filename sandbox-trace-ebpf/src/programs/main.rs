@@ -1,6 +1,8 @@
 //! The programs, one a hook. Each is a few lines: is the task in the target, has recording begun, hand over.
 #![no_std]
 #![no_main]
+// For one instruction, in `ring`. aya-ebpf needs the same.
+#![feature(asm_experimental_arch)]
 
 mod call;
 mod exec;
@@ -20,76 +22,98 @@ use aya_ebpf::{
 };
 use sandbox_trace_ebpf::loss;
 
-/// `TP_PROTO(struct pt_regs *regs, long ret)`: all of a call is known when it returns, its errors included, and
-/// one hook costs half of two.
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if task::is_recorded() {
-        let next = call::returned(ctx.arg(0), ctx.arg(1));
-        if next != 0 {
-            // Does not come back unless user space forgot to fill the table in.
-            // SAFETY: the programs of the table are of this one's type and take its context.
-            let _ = unsafe { maps::NEXT.tail_call(&ctx, next) };
-            kernel::count_loss(loss::KERNEL_READ);
+/// The programs of one edition; see [`kernel`].
+macro_rules! programs {
+    ($old:literal, $sys_exit:ident, $file:ident, $names:ident, $network:ident, $exec:ident, $exit:ident) => {
+        /// `TP_PROTO(struct pt_regs *regs, long ret)`: all of a call is known when it returns, its errors included,
+        /// and one hook costs half of two.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $sys_exit(ctx: BtfTracePointContext) -> i32 {
+            let task = task::current::<$old>();
+            if task::is_recorded::<$old>(task) {
+                let next = call::returned::<$old>(task, ctx.arg(0), ctx.arg(1));
+                if next != 0 {
+                    // Does not come back unless user space forgot to fill the table in.
+                    // SAFETY: the programs of the table are of this one's type and take its context.
+                    let _ = unsafe { maps::NEXT.tail_call(&ctx, next) };
+                    kernel::count_loss(loss::KERNEL_READ);
+                }
+            }
+            0
         }
-    }
-    0
+
+        /// Goes on from `sys_exit` for calls that open, map, lock or change a file. Programs of their own, because
+        /// the verifier walks through all that a program can do, and the product of all kinds is too much.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $file(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                file::returned::<$old>(task::address(), who, call);
+            }
+            0
+        }
+
+        /// Goes on from `sys_exit` for operations on names.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $names(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                names::operation::<$old>(task::address(), who, call);
+            }
+            0
+        }
+
+        /// Goes on from `sys_exit` for sockets.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $network(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                network::returned::<$old>(task::address(), who, call);
+            }
+            0
+        }
+
+        /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+        #[btf_tracepoint(function = "sched_process_exec")]
+        fn $exec(ctx: BtfTracePointContext) -> i32 {
+            if task::is_recorded_from_exec() {
+                exec::executed::<$old>(ctx.arg(2));
+            }
+            0
+        }
+
+        /// `TP_PROTO(struct task_struct *p, …)`: `exit` and `exit_group` never return, so they are seen here.
+        #[btf_tracepoint(function = "sched_process_exit")]
+        fn $exit(_ctx: BtfTracePointContext) -> i32 {
+            if task::is_recorded::<true>(task::address() as *const u8) {
+                call::exited::<$old>();
+            }
+            0
+        }
+    };
 }
 
-/// Goes on from [`sys_exit`] for calls that open, map, lock or change a file. Programs of their own, because the
-/// verifier walks through all that a program can do, and the product of all kinds is too much.
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit_file(ctx: BtfTracePointContext) -> i32 {
-    let task = task::current();
-    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
-        file::returned(task, &task::identify(task), call);
-    }
-    0
-}
-
-/// Goes on from [`sys_exit`] for operations on names.
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit_names(ctx: BtfTracePointContext) -> i32 {
-    let task = task::current();
-    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
-        names::operation(task, &task::identify(task), call);
-    }
-    0
-}
-
-/// Goes on from [`sys_exit`] for sockets.
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit_network(ctx: BtfTracePointContext) -> i32 {
-    let task = task::current();
-    if let Some(call) = call::decode(task, ctx.arg(0), ctx.arg(1)) {
-        network::returned(task, &task::identify(task), call);
-    }
-    0
-}
-
-/// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
-#[btf_tracepoint(function = "sched_process_exec")]
-fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if task::is_in_target() && task::begins_at_exec() {
-        exec::executed(ctx.arg(2));
-    }
-    0
-}
-
-/// `TP_PROTO(struct task_struct *p, …)`: `exit` and `exit_group` never return, so they are seen here.
-#[btf_tracepoint(function = "sched_process_exit")]
-fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    if task::is_recorded() {
-        call::exited(ctx.arg(0));
-    }
-    0
-}
+programs!(
+    false,
+    sys_exit,
+    sys_exit_file,
+    sys_exit_names,
+    sys_exit_network,
+    sched_process_exec,
+    sched_process_exit
+);
+programs!(
+    true,
+    sys_exit_old,
+    sys_exit_file_old,
+    sys_exit_names_old,
+    sys_exit_network_old,
+    sched_process_exec_old,
+    sched_process_exit_old
+);
 
 /// `TP_PROTO(const struct cred *cred, struct user_namespace *target_ns, const struct user_namespace *capable_ns,
 /// int cap, int ret)`; Linux 6.14 and later. It does not say whether the question is audited.
 #[raw_tracepoint(tracepoint = "cap_capable")]
 fn cap_capable(ctx: RawTracePointContext) -> i32 {
-    if task::is_recorded() {
+    if task::is_recorded::<true>(task::address() as *const u8) {
         let words = ctx.as_ptr().cast::<u64>();
         // SAFETY: a raw tracepoint's context is its arguments, one u64 each; this one has five.
         let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };

@@ -4,7 +4,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, CgroupArray, HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use sandbox_trace_ebpf::{KernelLayout, loss, program, record, spec};
+use sandbox_trace_ebpf::{
+    KernelLayout, loss, program, record,
+    seen::{RecentCall, SeenSet},
+    spec,
+};
 
 /// Offsets and constants; user space fills it in before the programs load.
 #[unsafe(no_mangle)]
@@ -30,16 +34,21 @@ pub static NEXT: ProgramArray = ProgramArray::with_max_entries(program::COUNT, 0
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 
-/// How often each call returned, by architecture and number.
+/// Answers to "is this cgroup in the target?", by the low bits of the cgroup's id: the id shifted left, and the answer.
 #[map]
-pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(spec::SPECS as u32, 0);
+pub static MEMBERS: Array<u64> = Array::with_max_entries(MEMBER_SLOTS, 0);
+/// Slots of [`MEMBERS`].
+pub const MEMBER_SLOTS: u32 = 1 << 8;
+
+/// Slot 0: when it is, in milliseconds of the recording. User space sets it now and then, so that "last seen" costs
+/// a load and no question for the time.
+#[map]
+pub static NOW: Array<u32> = Array::with_max_entries(1, 0);
 
 /// What could not be held, by [`loss`].
 #[map]
 pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
 
-/// Keys of facts that were sent. Four-way sets: never full, and a key that is pushed out is only sent again.
-pub type SeenSet = [u64; 4];
 /// Sets for calls, apart so that a flood of files can't push them out.
 pub const CALL_SETS: u32 = 8 << 10;
 /// Sets for everything with a path or an address.
@@ -52,6 +61,13 @@ pub static CALLS_SEEN: Array<SeenSet> = Array::with_max_entries(CALL_SETS, 0);
 /// Files, names and sockets that were sent.
 #[map]
 pub static FILES_SEEN: Array<SeenSet> = Array::with_max_entries(FILE_SETS, 0);
+
+/// The calls that a CPU makes most: counted here, where no other CPU writes, and added to [`CALLS_SEEN`] when another
+/// call wants the slot.
+#[map]
+pub static RECENT: PerCpuArray<RecentCall> = PerCpuArray::with_max_entries(RECENT_CALLS, 0);
+/// Slots of [`RECENT`].
+pub const RECENT_CALLS: u32 = 1 << 10;
 
 /// Executables that were started inside another mount namespace than the host's.
 #[map]
@@ -67,8 +83,9 @@ pub struct Scratch {
     pub walk: crate::walk::Walk,
     /// The hash that is under way.
     pub hashing: crate::ring::Hashing,
-    /// The call that is looked at, for the programs that go on from `sys_exit`: a stack has 512 bytes.
+    /// The call that is looked at and who made it, for the programs that go on from `sys_exit`.
     pub call: crate::call::Call,
+    pub who: crate::task::Who,
     /// Bytes of the record so far.
     pub length: u64,
     /// The use of a socket that is looked at.

@@ -9,7 +9,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{count_loss, load, mix, off, read, read_user},
+    kernel::{count_loss, mix, off, read, read_or_zero, read_user},
     maps,
     ring::{self, Record, Seen},
     task::Who,
@@ -28,8 +28,8 @@ pub struct Base {
 
 /// Where a path argument starts: the root, the working directory, or an open directory.
 #[inline(never)]
-pub fn base_of(task: *const u8, directory: u64, path: u64, base: &mut Base) -> bool {
-    let fs: u64 = load(task, off!(task_fs));
+pub fn base_of(task: u64, directory: u64, path: u64, base: &mut Base) -> bool {
+    let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
     let place = if read_user::<u8>(path) == Some(b'/') {
         fs + off!(fs_root_mnt) as u64
     } else if directory as u32 == AT_FDCWD {
@@ -59,14 +59,14 @@ impl Base {
 
     /// Mixes the directory's path into a key.
     #[inline(always)]
-    pub fn hash(self, key: u64) -> u64 {
-        if self.mnt == 0 { key } else { walk::hash(self.mnt, self.dentry, key) }
+    pub fn hash<const OLD: bool>(self, key: u64) -> u64 {
+        if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) }
     }
 
     /// Appends the directory's path to a record; gives its length.
     #[inline(always)]
-    pub fn append(self, record: &mut Record) -> u64 {
-        if self.mnt == 0 { 0 } else { record.path(self.mnt, self.dentry) }
+    pub fn append<const OLD: bool>(self, record: &mut Record) -> u64 {
+        if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) }
     }
 }
 
@@ -116,7 +116,7 @@ pub struct Names {
 
 /// Sends an operation on one or two names, if this executable has not done it before.
 #[inline(always)]
-pub fn operation(task: *const u8, who: &Who, call: &Call) {
+pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     const EFAULT: u32 = 14;
     const EBADF: u32 = 9;
     if call.errno == EFAULT || call.errno == EBADF {
@@ -126,7 +126,7 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
     // SAFETY: only one call is looked at on a CPU.
     let names = unsafe { &mut (*scratch).names };
     if look(task, call, names) {
-        send(who, call, names);
+        send::<OLD>(who, call, names);
     } else {
         count_loss(loss::KERNEL_READ);
     }
@@ -134,7 +134,7 @@ pub fn operation(task: *const u8, who: &Who, call: &Call) {
 
 /// Finds a call's names; false if a directory that one starts from is not there any more.
 #[inline(never)]
-fn look(task: *const u8, call: &Call, names: &mut Names) -> bool {
+fn look(task: u64, call: &Call, names: &mut Names) -> bool {
     let spec = call.spec;
     let directory = |argument: u8| if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) };
     let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
@@ -167,7 +167,7 @@ fn look(task: *const u8, call: &Call, names: &mut Names) -> bool {
 }
 
 #[inline(never)]
-fn send(who: &Who, call: &Call, names: &Names) {
+fn send<const OLD: bool>(who: &Who, call: &Call, names: &Names) {
     // The strings come before the header's other parts are known to be needed: they are part of the key.
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
@@ -176,21 +176,21 @@ fn send(who: &Who, call: &Call, names: &Names) {
     let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
     let what = u64::from(call.spec.op) | u64::from(call.errno) << 8 | names.flags << 24 | 1 << 62;
     let mut key = mix(who.key, what);
-    key = ring::hash_scratch(key, start, length1);
-    key = ring::hash_scratch(key, middle, length2);
-    key = names.base2.hash(names.base1.hash(key));
+    key = ring::hash_scratch::<OLD>(key, start, length1);
+    key = ring::hash_scratch::<OLD>(key, middle, length2);
+    key = names.base2.hash::<OLD>(names.base1.hash::<OLD>(key));
     if ring::is_seen(Seen::Files, key) {
         return;
     }
 
     // Announcing the executable uses the same buffer, so the strings are read once more behind it.
-    ring::announce(who);
+    ring::announce::<OLD>(who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::NAMES, who);
     let length1 = if names.path1 == 0 { 0 } else { record.user_string(names.path1) };
     let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
-    let base_length1 = names.base1.append(&mut record);
-    let base_length2 = names.base2.append(&mut record);
+    let base_length1 = names.base1.append::<OLD>(&mut record);
+    let base_length2 = names.base2.append::<OLD>(&mut record);
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
@@ -198,7 +198,5 @@ fn send(who: &Who, call: &Call, names: &Names) {
     header.op = call.spec.op;
     header.call_flags = names.flags as u32;
     header.args = [length1, length2, base_length1, base_length2, 0, 0];
-    if record.send() {
-        ring::set_seen(Seen::Files, key);
-    }
+    record.send_new(Seen::Files, key, false);
 }

@@ -31,7 +31,7 @@ pub struct Use {
 
 /// A call that works on a socket returned.
 #[inline(always)]
-pub fn returned(task: *const u8, who: &Who, call: &Call) {
+pub fn returned<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     let Some(scratch) = maps::scratch() else { return };
     let usage = match call.spec.kind {
         // `socket` and `socketpair`: the arguments say all.
@@ -46,7 +46,7 @@ pub fn returned(task: *const u8, who: &Who, call: &Call) {
         // SAFETY: only one call is looked at on a CPU.
         unsafe {
             (*scratch).usage = usage;
-            send(who, call, &(*scratch).usage);
+            send::<OLD>(who, call, &(*scratch).usage);
         }
     }
 }
@@ -66,14 +66,14 @@ fn made_with(operation: u8, family: u64, kind: u64, protocol: u64) -> Use {
 
 /// `bind`, `connect`, `sendto`: what the socket is comes from the socket.
 #[inline(always)]
-fn addressed(task: *const u8, call: &Call) -> Option<Use> {
+fn addressed(task: u64, call: &Call) -> Option<Use> {
     let spec = call.spec;
     existing(task, spec.op, call.arg(spec.dir1), call.arg(spec.path1), call.arg(spec.flags))
 }
 
 /// i386 `socketcall`: the real call is the first argument, its arguments are in memory.
 #[inline(always)]
-fn multiplexed(task: *const u8, call: &Call) -> Option<Use> {
+fn multiplexed(task: u64, call: &Call) -> Option<Use> {
     let memory = call.args[1];
     let [a, b, c] = read_user::<[u32; 3]>(memory)?;
     let [a, b, c] = [u64::from(a), u64::from(b), u64::from(c)];
@@ -91,7 +91,7 @@ fn multiplexed(task: *const u8, call: &Call) -> Option<Use> {
 }
 
 #[inline(always)]
-fn existing(task: *const u8, operation: u8, fd: u64, address: u64, length: u64) -> Option<Use> {
+fn existing(task: u64, operation: u8, fd: u64, address: u64, length: u64) -> Option<Use> {
     const S_IFMT: u16 = 0o170_000;
     const S_IFSOCK: u16 = 0o140_000;
     if address == 0 || length < 2 {
@@ -121,7 +121,7 @@ fn existing(task: *const u8, operation: u8, fd: u64, address: u64, length: u64) 
 
 /// Sends a use of a socket, if this executable has not made it before. The address is part of the key.
 #[inline(never)]
-fn send(who: &Who, call: &Call, usage: &Use) {
+fn send<const OLD: bool>(who: &Who, call: &Call, usage: &Use) {
     let what =
         u64::from(usage.operation) | u64::from(call.errno) << 8 | usage.family << 24 | usage.kind << 40;
     let mut key = mix(mix(mix(who.key, what), usage.protocol), 3);
@@ -131,28 +131,26 @@ fn send(who: &Who, call: &Call, usage: &Use) {
         let start = record.end();
         record.clear_address();
         record.address(usage.address, usage.length);
-        key = ring::hash_scratch(key, start, usage.length);
+        key = ring::hash_scratch::<OLD>(key, start, usage.length);
         if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
             // A path: relative ones start from the working directory.
-            names::base_of(task::current(), AT_FDCWD, usage.address + 2, &mut base);
-            key = base.hash(key);
+            names::base_of(task::address(), AT_FDCWD, usage.address + 2, &mut base);
+            key = base.hash::<OLD>(key);
         }
     }
     if ring::is_seen(Seen::Files, key) {
         return;
     }
-    ring::announce(who);
+    ring::announce::<OLD>(who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::NETWORK, who);
     let address_length = if usage.address == 0 { 0 } else { record.address(usage.address, usage.length) };
-    let base_length = base.append(&mut record);
+    let base_length = base.append::<OLD>(&mut record);
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
     header.errno = call.errno;
     header.op = usage.operation;
     header.args = [usage.family, usage.kind, usage.protocol, address_length, base_length, 0];
-    if record.send() {
-        ring::set_seen(Seen::Files, key);
-    }
+    record.send_new(Seen::Files, key, false);
 }

@@ -1,6 +1,6 @@
 //! Putting a record together and sending it, once.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user,
@@ -9,11 +9,12 @@ use aya_ebpf::helpers::generated::{
 use sandbox_trace_ebpf::{
     Header, loss,
     record::{self, flag},
+    seen::{COUNT_LIMIT, RecentCall, SeenFact, SeenSet},
 };
 
 use crate::{
-    kernel::{constant, count_loss, load, mix, must, off, read},
-    maps::{self, Scratch, SeenSet},
+    kernel::{constant, count_loss, mix, must, off, read, read_or_zero},
+    maps::{self, Scratch},
     task::{self, Who},
     walk,
 };
@@ -39,38 +40,127 @@ fn set_of(seen: Seen, key: u64) -> Option<*mut SeenSet> {
     }
 }
 
-/// Whether a fact with this key was sent.
+/// The slot of a fact that was sent. Other CPUs may write it: at worst a fact is sent twice.
 #[inline(always)]
-pub fn is_seen(seen: Seen, key: u64) -> bool {
-    let Some(set) = set_of(seen, key) else { return false };
-    // SAFETY: a map slot; another CPU may write it, and then a fact is at worst sent twice.
-    let set = unsafe { &*set };
-    set[0] == key || set[1] == key || set[2] == key || set[3] == key
-}
-
-/// Remembers that a fact was sent; to be called only after [`Record::send`] said so, so that a loss heals.
-#[inline(always)]
-pub fn set_seen(seen: Seen, key: u64) {
-    let Some(set) = set_of(seen, key) else { return };
-    // SAFETY: as in `is_seen`.
-    let set = unsafe { &mut *set };
-    if set[0] == 0 {
-        set[0] = key;
-    } else if set[1] == 0 {
-        set[1] = key;
-    } else if set[2] == 0 {
-        set[2] = key;
-    } else if set[3] == 0 {
-        set[3] = key;
-    } else {
-        // Full: the key's own bits choose whom to push out.
-        match key & 3 {
-            0 => set[0] = key,
-            1 => set[1] = key,
-            2 => set[2] = key,
-            _ => set[3] = key,
+fn find(seen: Seen, key: u64) -> Option<*mut SeenFact> {
+    let set = set_of(seen, key)?.cast::<SeenFact>();
+    for way in 0..4 {
+        // SAFETY: a set has four slots.
+        let slot = unsafe { set.add(way) };
+        // SAFETY: a map slot.
+        if unsafe { (*slot).key } == key {
+            return Some(slot);
         }
     }
+    None
+}
+
+/// The slot for a fact that is sent now: an empty one, or one that is pushed out.
+#[inline(always)]
+fn place(seen: Seen, key: u64) -> Option<*mut SeenFact> {
+    let set = set_of(seen, key)?.cast::<SeenFact>();
+    for way in 0..4 {
+        // SAFETY: a set has four slots.
+        let slot = unsafe { set.add(way) };
+        // SAFETY: a map slot. Another CPU may have sent the same fact meanwhile.
+        let holder = unsafe { (*slot).key };
+        if holder == 0 || holder == key {
+            return Some(slot);
+        }
+    }
+    // The key's own bits choose whom to push out.
+    // SAFETY: a set has four slots.
+    Some(unsafe { set.add((key & 3) as usize) })
+}
+
+/// When it is, in milliseconds of the recording; see [`maps::NOW`].
+#[inline(always)]
+fn now_ms() -> u32 {
+    maps::NOW.get(0).copied().unwrap_or(0)
+}
+
+/// Whether a fact with this key was sent; if so, it happened once more.
+#[inline(always)]
+pub fn is_seen(seen: Seen, key: u64) -> bool {
+    let Some(slot) = find(seen, key) else { return false };
+    if !add(slot, 1) {
+        return false;
+    }
+    // SAFETY: a map slot.
+    unsafe { (*slot).last_ms = now_ms() };
+    true
+}
+
+/// Adds to a slot's count; false if it would not fit.
+#[inline(always)]
+fn add(slot: *mut SeenFact, count: u64) -> bool {
+    // SAFETY: a map slot; other CPUs may add to it at the same time.
+    unsafe {
+        if u64::from((*slot).count) + count > COUNT_LIMIT {
+            return false;
+        }
+        // Old BPF adds whole words only: the count is the lower half of one, and does not reach the upper. Written as
+        // an instruction because `core` has no atomic addition for a target that can't compare and swap.
+        asm!("lock *(u64 *)({slot} + 8) += {count}", slot = in(reg) slot, count = in(reg) count);
+    }
+    true
+}
+
+/// Whether a call with this key was sent; if so, it happened once more. The hot path: a call that this CPU made
+/// lately is counted in memory of its own.
+#[inline(always)]
+pub fn is_call_seen(key: u64) -> bool {
+    let Some(recent) = maps::RECENT.get_ptr_mut((key >> 22) as u32 & (maps::RECENT_CALLS - 1)) else {
+        return false;
+    };
+    // SAFETY: a slot of this CPU.
+    unsafe {
+        if (*recent).key == key {
+            (*recent).count += 1;
+            (*recent).last_ms = u64::from(now_ms());
+            return true;
+        }
+    }
+    change_recent(recent, key)
+}
+
+/// Gives a slot of [`maps::RECENT`] to another call, if that was sent.
+#[inline(never)]
+fn change_recent(recent: *mut RecentCall, key: u64) -> bool {
+    settle(recent);
+    let seen = find(Seen::Calls, key).is_some();
+    if seen {
+        // SAFETY: a slot of this CPU.
+        unsafe { *recent = RecentCall { key, count: 1, last_ms: u64::from(now_ms()) } };
+    }
+    seen
+}
+
+/// Moves what this CPU counted to the fact's slot, or to user space if that is gone.
+#[inline(always)]
+fn settle(recent: *mut RecentCall) {
+    // SAFETY: a slot of this CPU.
+    let old = unsafe { *recent };
+    if old.count == 0 {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*recent).count = 0 };
+    if let Some(slot) = find(Seen::Calls, old.key)
+        && add(slot, old.count)
+    {
+        // SAFETY: a map slot.
+        unsafe { (*slot).last_ms = old.last_ms as u32 };
+        return;
+    }
+    let Some(mut record) = Record::empty() else { return };
+    let header = record.header();
+    *header = Header::EMPTY;
+    header.kind = record::kind::COUNT;
+    header.key = old.key;
+    header.args[0] = old.count;
+    header.args[1] = old.last_ms;
+    record.send();
 }
 
 /// A record being put together in this CPU's working memory.
@@ -82,8 +172,8 @@ impl Record {
     /// Begins a record of the current task: header filled in but for what the kind says. The executable's own
     /// record goes first if it was not sent yet.
     #[inline(always)]
-    pub fn begin(kind: u8, who: &Who) -> Option<Self> {
-        announce(who);
+    pub fn begin<const OLD: bool>(kind: u8, who: &Who) -> Option<Self> {
+        announce::<OLD>(who);
         let mut record = Self::empty()?;
         record.fill(kind, who);
         Some(record)
@@ -131,9 +221,9 @@ impl Record {
 
     /// Appends the path of (`mnt`, `dentry`), last component first, each with a NUL; gives its length.
     #[inline(always)]
-    pub fn path(&mut self, mnt: u64, dentry: u64) -> u64 {
+    pub fn path<const OLD: bool>(&mut self, mnt: u64, dentry: u64) -> u64 {
         let start = self.end();
-        let walked = walk::copy(mnt, dentry, start);
+        let walked = walk::copy::<OLD>(mnt, dentry, start);
         if walked.cut {
             self.header().flags |= flag::CUT;
         }
@@ -216,15 +306,31 @@ impl Record {
         Some(unsafe { self.buffer().add(end as usize) })
     }
 
+    /// Sends the record of a new fact, and remembers that it was sent; not before, so that a loss heals when the
+    /// fact happens again. With `wake` the reader is told at once.
+    #[inline(always)]
+    pub fn send_new(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
+        let Some(slot) = place(seen, key) else { return false };
+        let header = self.header();
+        header.key = key;
+        // SAFETY: a map slot.
+        header.pushed_out = unsafe { *slot };
+        if !self.send_waking(wake) {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { *slot = SeenFact { key, count: 1, last_ms: now_ms() } };
+        true
+    }
+
     /// Sends the record; false if the ring had no room.
     #[inline(always)]
     pub fn send(&self) -> bool {
         self.send_waking(false)
     }
 
-    /// As [`Record::send`]; with `wake` the reader is told at once.
     #[inline(always)]
-    pub fn send_waking(&self, wake: bool) -> bool {
+    fn send_waking(&self, wake: bool) -> bool {
         let length = self.end();
         if length > record::RECORD_BYTES as u64 {
             return false;
@@ -247,14 +353,15 @@ impl Record {
 
 #[inline(never)]
 fn fill(buffer: *mut u8, kind: u8, who: &Who) {
-    let task = task::current();
-    let cred: u64 = load::<u64>(task, off!(task_cred));
+    let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
     // SAFETY: the helpers take nothing.
     let (pids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
     // SAFETY: the scratch buffer is aligned and larger than the header.
     let header = unsafe { &mut *buffer.cast::<Header>() };
     header.time_ns = now;
     header.exe = who.exe;
+    header.key = 0;
+    header.pushed_out = SeenFact::NONE;
     header.args = [0; 6];
     header.tgid = (pids >> 32) as u32;
     header.tid = pids as u32;
@@ -273,22 +380,20 @@ fn fill(buffer: *mut u8, kind: u8, who: &Who) {
 
 /// Sends the path of the task's executable, if this is the first that is heard of it.
 #[inline(never)]
-pub fn announce(who: &Who) {
+pub fn announce<const OLD: bool>(who: &Who) {
     if who.exe == 0 || is_seen(Seen::Calls, who.exe) {
         return;
     }
-    let file = task::image(task::current());
-    if file.is_null() {
+    let file = task::image(task::address());
+    if file == 0 {
         return;
     }
     // `struct path` is the mount, then the dentry.
-    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file as u64 + off!(file_mnt) as u64)) else { return };
+    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::EXECUTABLE, who);
-    record.path(mnt, dentry);
-    if record.send() {
-        set_seen(Seen::Calls, who.exe);
-    }
+    record.path::<OLD>(mnt, dentry);
+    record.send_new(Seen::Calls, who.exe, false);
 }
 
 /// The place of a hash over the scratch buffer.
@@ -297,6 +402,9 @@ pub struct Hashing {
     hash: u64,
     at: u64,
 }
+
+/// Most words of one hash: a string has `PATH_MAX` bytes.
+const WORDS: u32 = 512;
 
 unsafe extern "C" fn hash_word(_index: u32, _context: *mut c_void) -> i64 {
     let Some(scratch) = maps::scratch() else { return 1 };
@@ -317,13 +425,34 @@ unsafe extern "C" fn hash_word(_index: u32, _context: *mut c_void) -> i64 {
 /// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros up to the next whole
 /// word, into a key.
 #[inline(never)]
-pub fn hash_scratch(hash: u64, at: u64, length: u64) -> u64 {
+pub fn hash_scratch<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return hash };
     // SAFETY: as in `hash_word`.
     let hashing = unsafe { &mut (*scratch).hashing };
     *hashing = Hashing { hash: mix(hash, length), at };
-    let step: unsafe extern "C" fn(u32, *mut c_void) -> i64 = hash_word;
-    // SAFETY: the callback ignores its context.
-    unsafe { bpf_loop((length as u32).div_ceil(8) & 0x3ff, step as *mut c_void, core::ptr::null_mut(), 0) };
+    repeat::<OLD, WORDS>((length as u32).div_ceil(8), hash_word);
     hashing.hash
+}
+
+/// A step of a loop: gives 0 to go on. Its state is in this CPU's working memory.
+pub type Step = unsafe extern "C" fn(u32, *mut c_void) -> i64;
+
+/// Runs `step` up to `times`, or `MOST`, times; gives how often it ran.
+#[inline(always)]
+pub fn repeat<const OLD: bool, const MOST: u32>(times: u32, step: Step) -> u32 {
+    let times = if times > MOST { MOST } else { times };
+    if !OLD {
+        // SAFETY: the steps ignore their context.
+        return unsafe { bpf_loop(times, step as *mut c_void, core::ptr::null_mut(), 0) } as u32;
+    }
+    // The verifier walks through every iteration; what a step leaves is in a map, where it does not look.
+    let mut ran = 0;
+    while ran < MOST {
+        // SAFETY: as above.
+        if ran >= times || unsafe { step(ran, core::ptr::null_mut()) } != 0 {
+            break;
+        }
+        ran += 1;
+    }
+    ran
 }

@@ -3,16 +3,19 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use sandbox_trace_ebpf::{loss, record};
 
 use crate::{
     kernel::{count_loss, mix, must, off, read},
     maps,
+    ring::{self, Step},
 };
 
 /// Steps of a walk: components and mount crossings. `PATH_MAX` allows 2048 components.
 const STEPS: u32 = 2200;
+/// Steps where the verifier walks through each; longer paths are counted as lost.
+const OLD_STEPS: u32 = 300;
 
 /// The place of a walk.
 #[repr(C)]
@@ -80,10 +83,13 @@ fn current() -> Option<&'static mut Walk> {
 
 /// Runs `step` until it says that it is done.
 #[inline(always)]
-fn run(step: unsafe extern "C" fn(u32, *mut c_void) -> i64) {
-    // SAFETY: the callbacks of this module ignore their context.
-    let steps = unsafe { bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
-    if steps >= i64::from(STEPS) {
+fn run<const OLD: bool>(step: Step) {
+    let (steps, most) = if OLD {
+        (ring::repeat::<OLD, OLD_STEPS>(OLD_STEPS, step), OLD_STEPS)
+    } else {
+        (ring::repeat::<OLD, STEPS>(STEPS, step), STEPS)
+    };
+    if steps >= most {
         count_loss(loss::PATH_TOO_LONG);
     }
 }
@@ -111,10 +117,10 @@ unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
 
 /// Mixes every component of the path into a key: a rename of any ancestor changes it.
 #[inline(never)]
-pub fn hash(mnt: u64, dentry: u64, key: u64) -> u64 {
+pub fn hash<const OLD: bool>(mnt: u64, dentry: u64, key: u64) -> u64 {
     let Some(walk) = current() else { return key };
     walk.start(mnt, dentry, key, 0);
-    run(hash_step);
+    run::<OLD>(hash_step);
     mix(walk.state, walk.arrived)
 }
 
@@ -147,9 +153,9 @@ unsafe extern "C" fn copy_step(_index: u32, _context: *mut c_void) -> i64 {
 
 /// Copies the names of a path to this CPU's scratch buffer at `at`, last component first, each with its NUL.
 #[inline(never)]
-pub fn copy(mnt: u64, dentry: u64, at: u64) -> Walked {
+pub fn copy<const OLD: bool>(mnt: u64, dentry: u64, at: u64) -> Walked {
     let Some(walk) = current() else { return Walked { end: at, cut: true } };
     walk.start(mnt, dentry, at, at + record::PATH_BYTES as u64);
-    run(copy_step);
+    run::<OLD>(copy_step);
     Walked { end: walk.state, cut: walk.arrived == 0 }
 }

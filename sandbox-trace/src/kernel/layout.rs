@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use btf_rs::{Btf, Struct, Type};
-use sandbox_trace_ebpf::KernelLayout;
+use sandbox_trace_ebpf::{
+    KernelLayout,
+    layout::{ABSENT, OPTIONAL},
+};
 
 use crate::error::{Error, Result};
 
@@ -22,18 +25,27 @@ pub fn read(path: &Path) -> Result<KernelLayout> {
     let btf = Btf::from_bytes(&bytes).map_err(|e| unreadable(e.into()))?;
     let mut layout = KernelLayout::ZERO;
     for (member, offset) in layout.offsets() {
-        *offset = member_offset(&btf, member).ok_or_else(|| {
+        let found = member_offset(&btf, member);
+        *offset = found.or(OPTIONAL.contains(&member).then_some(ABSENT)).ok_or_else(|| {
             Error::host(format!("this kernel has no `{member}`, which the tracer reads"))
-                .hint("report the kernel version; sandbox-trace is tested on Linux 6.1 to 6.18")
+                .hint("report the kernel version; sandbox-trace is tested on Linux 5.10 to 6.18")
         })?;
     }
     // The walk reads parent, hash and name in one go.
     if layout.dentry_hash_len != layout.dentry_parent + 8 || layout.dentry_name != layout.dentry_parent + 16 {
         return Err(Error::host("this kernel's struct dentry has its name elsewhere than behind its parent")
-            .hint("report the kernel version; sandbox-trace is tested on Linux 6.1 to 6.18"));
+            .hint("report the kernel version; sandbox-trace is tested on Linux 5.10 to 6.18"));
     }
+    // The registers of a call lie at the end of the kernel stack; where a kernel leaves room behind them, it is new
+    // enough to have a helper that knows.
+    layout.stack_regs = KERNEL_STACK_BYTES - REGISTERS_BYTES;
     Ok(layout)
 }
+
+/// `THREAD_SIZE` of `x86_64` (not of a kernel with KASAN, which is no kernel to record on).
+const KERNEL_STACK_BYTES: u32 = 16 << 10;
+/// `sizeof(struct pt_regs)` on `x86_64`.
+const REGISTERS_BYTES: u32 = 21 * 8;
 
 /// The byte offset of `struct.member.member`, looking through anonymous structs and unions.
 fn member_offset(btf: &Btf, path: &str) -> Option<u32> {

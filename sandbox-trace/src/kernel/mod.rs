@@ -2,6 +2,7 @@
 //! Nothing else in the crate knows aya.
 
 pub mod cgroup;
+mod edition;
 pub mod layout;
 pub mod probe;
 pub mod programs;

@@ -1,20 +1,40 @@
 //! Loads and attaches the programs, and reads what they count.
 
-use std::{fs::File, os::fd::AsFd as _, path::Path};
+use std::{collections::HashMap, fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, CgroupArray, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, RawTracePoint},
 };
-use sandbox_trace_ebpf::{MAX_NR, arch, loss, program};
+use sandbox_trace_ebpf::{
+    loss, program,
+    seen::{RecentCall, SeenSet},
+};
 
-use super::{layout, programs, specs};
+use super::{edition::Edition, layout, programs, specs};
 use crate::error::{Error, Result};
 
 /// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
 /// happens until it runs.
 const RING_BYTES: u32 = 4 << 20;
+
+/// How often a fact happened, and when last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How often.
+    pub count: u64,
+    /// When last, in milliseconds of the recording; a tenth of a second exact.
+    pub last_ms: u64,
+}
+
+impl Count {
+    /// Adds what another place counted.
+    pub fn add(&mut self, count: u64, last_ms: u64) {
+        self.count += count;
+        self.last_ms = self.last_ms.max(last_ms);
+    }
+}
 
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Tracer {
@@ -83,21 +103,36 @@ impl Tracer {
         RingBuf::try_from(map).map_err(|e| Error::host("could not map the ring buffer").because(e))
     }
 
-    /// How often each call returned: (architecture, number, count), all that are not 0.
-    pub fn counts(&self) -> Result<Vec<(u8, u32, u64)>> {
-        let map = self.ebpf.map("COUNTS").ok_or_else(|| damaged("map COUNTS"))?;
-        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(map)
-            .map_err(|e| Error::host("could not read the call counts").because(e))?;
-        let mut out = Vec::new();
-        for (slot, values) in (0u32..).zip(counts.iter()) {
-            let values = values.map_err(|e| Error::host("could not read the call counts").because(e))?;
-            let count: u64 = values.iter().sum(); // the slots that only round the table up stay 0
-            let arch = u8::try_from(slot / MAX_NR).unwrap_or(arch::COUNT);
-            if count > 0 {
-                out.push((arch, slot % MAX_NR, count));
+    /// How often each fact happened and when last, by its key: as far as the maps still know. Counts that left the
+    /// maps came by the ring.
+    pub fn counts(&self) -> Result<HashMap<u64, Count>> {
+        let unreadable = |e: aya::maps::MapError| Error::host("could not read the counts").because(e);
+        let mut counts: HashMap<u64, Count> = HashMap::new();
+        for name in ["CALLS_SEEN", "FILES_SEEN"] {
+            let map = self.ebpf.map(name).ok_or_else(|| damaged(name))?;
+            let sets: Array<_, SeenSet> = Array::try_from(map).map_err(unreadable)?;
+            for set in sets.iter() {
+                for fact in set.map_err(unreadable)?.into_iter().filter(|fact| fact.key != 0) {
+                    counts.entry(fact.key).or_default().add(u64::from(fact.count), u64::from(fact.last_ms));
+                }
             }
         }
-        Ok(out)
+        let map = self.ebpf.map("RECENT").ok_or_else(|| damaged("map RECENT"))?;
+        let recent: PerCpuArray<_, RecentCall> = PerCpuArray::try_from(map).map_err(unreadable)?;
+        for cpus in recent.iter() {
+            for call in cpus.map_err(unreadable)?.iter().filter(|call| call.count != 0) {
+                counts.entry(call.key).or_default().add(call.count, call.last_ms);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Tells the programs what time it is, in milliseconds of the recording.
+    pub fn tell_time(&mut self, ms: u32) {
+        let map = self.ebpf.map_mut("NOW").and_then(|map| Array::<_, u32>::try_from(map).ok());
+        if map.is_none_or(|mut now| now.set(0, ms, 0).is_err()) {
+            tracing::warn!("the programs can't be told the time: \"last seen\" is too early from here on");
+        }
     }
 
     /// What could not be held, by name: the programs' own counters, and the times that the kernel did not run a
@@ -152,7 +187,7 @@ pub fn load(btf: &Path) -> Result<Ebpf> {
         .map_err(|e| {
             Error::host("the kernel did not take the tracing programs' maps")
                 .because(e)
-                .hint("sandbox-trace record needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN) and Linux 5.17 or later")
+                .hint("sandbox-trace record needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN) and Linux 5.10 or later")
         })
 }
 
@@ -164,7 +199,7 @@ pub fn load_btf<'a>(
     tracepoint: &str,
 ) -> Result<&'a mut BtfTracePoint> {
     let program: &mut BtfTracePoint =
-        ebpf.program_mut(name).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
+        ebpf.program_mut(&Edition::of_this_kernel().program(name)).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
     program.load(tracepoint, btf).map_err(|e| refused(name, e))?;
     Ok(program)
 }
@@ -172,7 +207,7 @@ pub fn load_btf<'a>(
 fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
     Error::host(format!("the kernel did not take the tracing program {name}"))
         .because(error)
-        .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.17 or later and root")
+        .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.10 or later and root")
 }
 
 /// Loads one program for the BTF tracepoint of its name, and attaches it.

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use sandbox_trace_ebpf::{
     Header,
     record::{class, flag},
+    seen::SeenFact,
     spec::op,
 };
 
@@ -23,7 +24,7 @@ use super::{
     roots::Roots,
 };
 use crate::{
-    kernel::specs,
+    kernel::{specs, tracer::Count},
     recording::{
         Access, ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed,
         FileAccess, NetworkUse, Recording, Syscall,
@@ -68,6 +69,8 @@ struct Call {
     succeeded: bool,
     errors: BTreeSet<u32>,
     tuples: BTreeMap<BTreeMap<u8, u64>, BTreeSet<Key>>,
+    /// Keys of the facts that it was made of.
+    keys: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -117,6 +120,8 @@ pub struct Collector {
     pub undecodable: u64,
     overflow: u64,
     tuple_overflow: u64,
+    /// How often facts happened, by key.
+    counts: HashMap<u64, Count>,
 }
 
 /// How many distinct facts there are.
@@ -152,7 +157,15 @@ impl Collector {
     /// Takes in one fact.
     pub fn add(&mut self, fact: Fact) {
         let Fact { header, body } = fact;
+        if header.pushed_out.key != 0 {
+            let SeenFact { key, count, last_ms } = header.pushed_out;
+            self.counts.entry(key).or_default().add(u64::from(count), u64::from(last_ms));
+        }
         match body {
+            Body::Count => {
+                let [count, last_ms, ..] = header.args;
+                self.counts.entry(header.key).or_default().add(count, last_ms);
+            }
             Body::Executable(path) => {
                 if self.executables.len() < MAX_FACTS {
                     self.executables.insert(header.exe, path.into());
@@ -185,6 +198,7 @@ impl Collector {
         let new = !facts.calls.contains_key(&(header.arch, header.nr));
         let call = facts.calls.entry((header.arch, header.nr)).or_default();
         call.seen.add(header);
+        call.keys.insert(header.key);
         if header.errno == 0 {
             call.succeeded = true;
         } else {
@@ -312,6 +326,21 @@ impl Collector {
         self.call(&Header { exe, ..blocked.header });
     }
 
+    /// Takes in what the kernel side's maps counted.
+    pub fn count(&mut self, counts: &HashMap<u64, Count>) {
+        for (key, count) in counts {
+            self.counts.entry(*key).or_default().add(count.count, count.last_ms);
+        }
+    }
+
+    /// How often calls with this number were made, on all architectures.
+    pub fn calls_with_number(&self, nr: u32) -> u64 {
+        let all = self.by_class.iter().chain([&self.filtered_setup]);
+        all.flat_map(|facts| facts.calls.iter().filter(|((_, n), _)| *n == nr))
+            .map(|(_, call)| call.count(&self.counts))
+            .sum()
+    }
+
     /// To be called now and then.
     pub fn tidy(&mut self) {
         self.roots.tidy();
@@ -337,7 +366,6 @@ impl Collector {
         self,
         boundary: Boundary,
         start_ns: u64,
-        counts: &[(u8, u32, u64)],
         recording: &mut Recording,
     ) {
         let [host, setup, inside] = self.by_class;
@@ -356,8 +384,16 @@ impl Collector {
             }
         };
         let names = Names::of(&facts, &self.executables, start_ns);
-        facts.print(&names, counts, recording);
+        facts.print(&names, &self.counts, recording);
         recording.executables = names.executables;
+    }
+}
+
+impl Call {
+    /// How often it was made; a call that a task is still blocked in has not been counted, but was made.
+    fn count(&self, counts: &HashMap<u64, Count>) -> u64 {
+        let counted: u64 = self.keys.iter().filter_map(|key| counts.get(key)).map(|c| c.count).sum();
+        counted.max(1)
     }
 }
 
@@ -367,6 +403,7 @@ impl Facts {
         for (key, call) in calls {
             let mine = self.calls.entry(key).or_default();
             mine.seen.merge(call.seen);
+            mine.keys.extend(call.keys);
             mine.succeeded |= call.succeeded;
             mine.errors.extend(call.errors);
             for (tuple, by) in call.tuples {
@@ -399,9 +436,7 @@ impl Facts {
         self.executed.extend(executed);
     }
 
-    fn print(self, names: &Names, counts: &[(u8, u32, u64)], recording: &mut Recording) {
-        let counts: BTreeMap<(u8, u32), u64> =
-            counts.iter().map(|(arch, nr, n)| ((*arch, *nr), *n)).collect();
+    fn print(self, names: &Names, counts: &HashMap<u64, Count>, recording: &mut Recording) {
         recording.syscalls = self
             .calls
             .into_iter()
@@ -409,7 +444,7 @@ impl Facts {
                 arch: specs::arch_name(arch).into(),
                 nr,
                 name: call_name(arch, nr),
-                count: counts.get(&(arch, nr)).copied().unwrap_or(0).max(1),
+                count: call.count(counts),
                 args: call
                     .tuples
                     .into_iter()

@@ -47,6 +47,8 @@ pub enum Body {
     },
     /// The kernel asked for a capability.
     Capability,
+    /// How often the fact with the header's key happened since it was last told.
+    Count,
 }
 
 /// A string from the target, and the absolute path of the directory that it starts from.
@@ -66,6 +68,7 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
     let body = match header.kind {
         kind::CALL => Body::Call,
         kind::CAPABILITY => Body::Capability,
+        kind::COUNT => Body::Count,
         kind::EXECUTABLE => Body::Executable(join(rest.rest)?),
         kind::FILE => Body::File(join(rest.rest)?),
         kind::NAMES => {

@@ -239,6 +239,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 _ = tick.tick() => {
+                    self.tracer.tell_time(u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX));
                     self.drain(ring.get_mut());
                     self.collector.tidy();
                     self.sample();
@@ -356,7 +357,7 @@ impl<'a> Session<'a> {
         }
         self.drain(ring.get_mut());
         self.sample();
-        let counts = self.tracer.counts()?;
+        self.collector.count(&self.tracer.counts()?);
         let collector = std::mem::take(&mut self.collector);
         let boundary = self.options.boundary.unwrap_or(
             if matches!(self.options.target, TargetChoice::Cgroup(_))
@@ -373,7 +374,7 @@ impl<'a> Session<'a> {
             .losses()?
             .into_iter()
             .chain(collector.losses())
-            .chain([("io_uring_unseen", io_uring_calls(&counts))])
+            .chain([("io_uring_unseen", collector.calls_with_number(IO_URING_ENTER))])
             .map(|(name, n)| (name.to_owned(), n))
             .collect();
         let mut recording = Recording {
@@ -395,7 +396,7 @@ impl<'a> Session<'a> {
             resources: self.resources.clone(),
             failed: crate::recording::Failed::default(),
         };
-        collector.finish(boundary, start_ns, &counts, &mut recording);
+        collector.finish(boundary, start_ns, &mut recording);
         recording.normalize();
         recording.complete = recording.losses.values().all(|n| *n == 0);
         recording.warnings = warnings(&recording);
@@ -470,11 +471,8 @@ fn warnings(recording: &Recording) -> Vec<String> {
     out
 }
 
-/// How often work was handed to `io_uring`, past the calls that the hooks see.
-fn io_uring_calls(counts: &[(u8, u32, u64)]) -> u64 {
-    const IO_URING_ENTER: u32 = 426; // the same number on all architectures
-    counts.iter().filter(|(_, nr, _)| *nr == IO_URING_ENTER).map(|(_, _, n)| n).sum()
-}
+/// Hands work to `io_uring`, past the calls that the hooks see. The same number on all architectures.
+const IO_URING_ENTER: u32 = 426;
 
 fn in_own_mount_namespace(pid: u32) -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
