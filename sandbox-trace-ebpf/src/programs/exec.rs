@@ -22,19 +22,19 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
     note_place(&who, task, mnt);
     // The kernel replaces the pointer when a `#!` line or binfmt_misc names an interpreter.
-    let is_script = filename != interp;
-    let mut base = Base::NONE;
+    let Some(scratch) = maps::scratch() else { return };
+    let script = ring::unfollowed(scratch, if filename == interp { 0 } else { filename });
+    // SAFETY: an exec has no other names under way on this CPU.
+    let base = unsafe { &mut (*scratch).names.base1 };
+    *base = if script == 0 { Base::NONE } else { base_of(task, script) };
     let cred: u64 = read_or_zero(task + off!(task_cred) as u64);
     let ids: u64 = read(cred + off!(cred_euid) as u64).unwrap_or(0);
     let mut key = mix(mix(who.key, ids), 2);
-    if is_script {
-        let Some(mut record) = Record::empty() else { return };
-        let start = record.end();
-        let length = record.kernel_string(filename);
-        key = ring::hash_scratch::<OLD>(key, start, length);
-        base = base_of(task, filename);
-        key = base.hash::<OLD>(key);
-    }
+    let Some(mut record) = Record::empty() else { return };
+    let start = record.end();
+    let length = record.kernel_string(script);
+    key = ring::hash_scratch::<OLD>(key, start, length);
+    key = base.hash::<OLD>(&record, key);
     key = walk::hash::<OLD>(mnt, dentry, key);
     if ring::is_seen(Seen::Files, key) {
         return;
@@ -42,11 +42,11 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     ring::announce::<OLD>(&who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::EXEC, &who);
-    let name_length = if is_script { record.kernel_string(filename) } else { 0 };
+    let name_length = record.kernel_string(script);
     let base_length = base.append::<OLD>(&mut record);
     let path_length = record.path::<OLD>(mnt, dentry);
     let header = record.header();
-    if is_script {
+    if script != 0 {
         header.flags |= flag::SCRIPT;
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];

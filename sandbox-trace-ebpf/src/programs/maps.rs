@@ -92,6 +92,8 @@ pub struct Scratch {
     pub usage: crate::network::Use,
     /// The names that are looked at.
     pub names: crate::names::Names,
+    /// See [`crate::ring::unfollowed`].
+    pub passing: u64,
 }
 
 #[map]

@@ -10,7 +10,7 @@ use crate::{
     call::Call,
     file,
     kernel::{count_loss, mix, off, read, read_or_zero, read_user},
-    maps,
+    maps::{self, Scratch},
     ring::{self, Record, Seen},
     task::Who,
     walk,
@@ -59,14 +59,14 @@ impl Base {
 
     /// Mixes the directory's path into a key.
     #[inline(always)]
-    pub fn hash<const OLD: bool>(self, key: u64) -> u64 {
-        if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) }
+    pub fn hash<const OLD: bool>(self, record: &Record, key: u64) -> u64 {
+        ring::unfollowed(record.scratch, if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) })
     }
 
     /// Appends the directory's path to a record; gives its length.
     #[inline(always)]
     pub fn append<const OLD: bool>(self, record: &mut Record) -> u64 {
-        if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) }
+        ring::unfollowed(record.scratch, if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) })
     }
 }
 
@@ -110,7 +110,7 @@ pub struct Names {
     path1: u64,
     path2: u64,
     descriptor: u64,
-    base1: Base,
+    pub base1: Base,
     base2: Base,
 }
 
@@ -125,7 +125,7 @@ pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     let Some(scratch) = maps::scratch() else { return };
     // SAFETY: only one call is looked at on a CPU.
     let names = unsafe { &mut (*scratch).names };
-    if look(task, call, names) {
+    if look(scratch, task, call, names) {
         send::<OLD>(who, call, names);
     } else {
         count_loss(loss::KERNEL_READ);
@@ -134,9 +134,11 @@ pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
 
 /// Finds a call's names; false if a directory that one starts from is not there any more.
 #[inline(never)]
-fn look(task: u64, call: &Call, names: &mut Names) -> bool {
+fn look(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> bool {
     let spec = call.spec;
-    let directory = |argument: u8| if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) };
+    let directory = |argument: u8| {
+        ring::unfollowed(scratch, if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) })
+    };
     let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
         file::open_flags(call)
     } else if spec.flags == NONE {
@@ -144,8 +146,9 @@ fn look(task: u64, call: &Call, names: &mut Names) -> bool {
     } else {
         call.arg(spec.flags)
     };
-    let mut path1 = call.arg(spec.path1);
-    let path2 = if spec.path2 == NONE { 0 } else { call.arg(spec.path2) };
+    let flags = ring::unfollowed(scratch, flags);
+    let mut path1 = ring::unfollowed(scratch, call.arg(spec.path1));
+    let path2 = ring::unfollowed(scratch, if spec.path2 == NONE { 0 } else { call.arg(spec.path2) });
     *names = Names { flags, path1, path2, descriptor: NO_DESCRIPTOR, base1: Base::NONE, base2: Base::NONE };
     if path1 != 0 && follows(spec.op, flags) {
         // By way of memory, where the verifier does not follow each number of digits apart.
@@ -160,6 +163,7 @@ fn look(task: u64, call: &Call, names: &mut Names) -> bool {
             names.path1 = 0;
             path1 = 0;
         }
+        path1 = ring::unfollowed(scratch, path1);
     }
     // A NULL path with AT_EMPTY_PATH has no base.
     (path1 == 0 || base_of(task, directory(spec.dir1), path1, &mut names.base1))
@@ -171,14 +175,15 @@ fn send<const OLD: bool>(who: &Who, call: &Call, names: &Names) {
     // The strings come before the header's other parts are known to be needed: they are part of the key.
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
-    let length1 = if names.path1 == 0 { 0 } else { record.user_string(names.path1) };
+    let length1 = record.user_string(names.path1);
     let middle = record.end();
-    let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
+    let length2 = record.user_string(names.path2);
     let what = u64::from(call.spec.op) | u64::from(call.errno) << 8 | names.flags << 24 | 1 << 62;
     let mut key = mix(who.key, what);
     key = ring::hash_scratch::<OLD>(key, start, length1);
     key = ring::hash_scratch::<OLD>(key, middle, length2);
-    key = names.base2.hash::<OLD>(names.base1.hash::<OLD>(key));
+    key = names.base1.hash::<OLD>(&record, key);
+    key = names.base2.hash::<OLD>(&record, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
@@ -187,8 +192,8 @@ fn send<const OLD: bool>(who: &Who, call: &Call, names: &Names) {
     ring::announce::<OLD>(who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::NAMES, who);
-    let length1 = if names.path1 == 0 { 0 } else { record.user_string(names.path1) };
-    let length2 = if names.path2 == 0 { 0 } else { record.user_string(names.path2) };
+    let length1 = record.user_string(names.path1);
+    let length2 = record.user_string(names.path2);
     let base_length1 = names.base1.append::<OLD>(&mut record);
     let base_length2 = names.base2.append::<OLD>(&mut record);
     let header = record.header();

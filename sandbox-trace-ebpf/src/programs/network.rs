@@ -125,26 +125,29 @@ fn send<const OLD: bool>(who: &Who, call: &Call, usage: &Use) {
     let what =
         u64::from(usage.operation) | u64::from(call.errno) << 8 | usage.family << 24 | usage.kind << 40;
     let mut key = mix(mix(mix(who.key, what), usage.protocol), 3);
-    let mut base = Base::NONE;
+    let Some(scratch) = maps::scratch() else { return };
+    // SAFETY: only one call is looked at on a CPU, and this one has no names.
+    let base = unsafe { &mut (*scratch).names.base1 };
+    *base = Base::NONE;
+    let Some(mut record) = Record::empty() else { return };
     if usage.address != 0 {
-        let Some(mut record) = Record::empty() else { return };
         let start = record.end();
         record.clear_address();
         record.address(usage.address, usage.length);
         key = ring::hash_scratch::<OLD>(key, start, usage.length);
         if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
             // A path: relative ones start from the working directory.
-            names::base_of(task::address(), AT_FDCWD, usage.address + 2, &mut base);
-            key = base.hash::<OLD>(key);
+            names::base_of(task::address(), AT_FDCWD, usage.address + 2, base);
         }
     }
+    key = base.hash::<OLD>(&record, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
     ring::announce::<OLD>(who);
     let Some(mut record) = Record::empty() else { return };
     record.fill(record::kind::NETWORK, who);
-    let address_length = if usage.address == 0 { 0 } else { record.address(usage.address, usage.length) };
+    let address_length = record.address(usage.address, usage.length);
     let base_length = base.append::<OLD>(&mut record);
     let header = record.header();
     header.arch = call.arch;

@@ -57,20 +57,21 @@ fn find(seen: Seen, key: u64) -> Option<*mut SeenFact> {
 
 /// The slot for a fact that is sent now: an empty one, or one that is pushed out.
 #[inline(always)]
-fn place(seen: Seen, key: u64) -> Option<*mut SeenFact> {
+fn place(scratch: *mut Scratch, seen: Seen, key: u64) -> Option<*mut SeenFact> {
     let set = set_of(seen, key)?.cast::<SeenFact>();
+    // The key's own bits choose whom to push out.
+    let mut chosen = key & 3;
     for way in 0..4 {
-        // SAFETY: a set has four slots.
-        let slot = unsafe { set.add(way) };
-        // SAFETY: a map slot. Another CPU may have sent the same fact meanwhile.
-        let holder = unsafe { (*slot).key };
+        // SAFETY: a map slot, and a set has four. Another CPU may have sent the same fact meanwhile.
+        let holder = unsafe { (*set.add(way)).key };
         if holder == 0 || holder == key {
-            return Some(slot);
+            chosen = way as u64;
+            break;
         }
     }
-    // The key's own bits choose whom to push out.
+    let chosen = unfollowed(scratch, chosen);
     // SAFETY: a set has four slots.
-    Some(unsafe { set.add((key & 3) as usize) })
+    Some(unsafe { set.add((chosen & 3) as usize) })
 }
 
 /// When it is, in milliseconds of the recording; see [`maps::NOW`].
@@ -165,7 +166,8 @@ fn settle(recent: *mut RecentCall) {
 
 /// A record being put together in this CPU's working memory.
 pub struct Record {
-    scratch: *mut Scratch,
+    /// Not null.
+    pub scratch: *mut Scratch,
 }
 
 impl Record {
@@ -228,29 +230,39 @@ impl Record {
             self.header().flags |= flag::CUT;
         }
         self.set_end(walked.end);
-        walked.end.wrapping_sub(start)
+        unfollowed(self.scratch, walked.end.wrapping_sub(start))
     }
 
-    /// Appends a string of the target's memory without its NUL; gives its length.
+    /// Appends a string of the target's memory without its NUL, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn user_string(&mut self, address: u64) -> u64 {
-        let Some(at) = self.room() else { return 0 };
-        // SAFETY: `room` says that 4096 bytes fit behind `at`.
-        let n = unsafe { bpf_probe_read_user_str(at.cast(), 4096, address as *const _) };
-        self.advance(n, loss::STRING_UNREADABLE)
+        let mut length = 0;
+        if address != 0
+            && let Some(at) = self.room()
+        {
+            // SAFETY: `room` says that 4096 bytes fit behind `at`.
+            let n = unsafe { bpf_probe_read_user_str(at.cast(), 4096, address as *const _) };
+            length = self.advance(n, loss::STRING_UNREADABLE);
+        }
+        unfollowed(self.scratch, length)
     }
 
-    /// Appends a string of kernel memory without its NUL; gives its length.
+    /// Appends a string of kernel memory without its NUL, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn kernel_string(&mut self, address: u64) -> u64 {
-        let Some(at) = self.room() else { return 0 };
-        // SAFETY: as above.
-        let n = unsafe { bpf_probe_read_kernel_str(at.cast(), 4096, address as *const _) };
-        self.advance(n, loss::KERNEL_READ)
+        let mut length = 0;
+        if address != 0
+            && let Some(at) = self.room()
+        {
+            // SAFETY: as above.
+            let n = unsafe { bpf_probe_read_kernel_str(at.cast(), 4096, address as *const _) };
+            length = self.advance(n, loss::KERNEL_READ);
+        }
+        unfollowed(self.scratch, length)
     }
 
-    /// Takes in a string of `n` bytes with its NUL, and pads it with zeros to whole words, so that it can be
-    /// hashed word by word and the next part begins aligned.
+    /// Takes in a string of `n` bytes with its NUL, and pads it with zeros, so that it can be hashed in
+    /// [`HASHED_BYTES`] and the next part begins aligned.
     #[inline(always)]
     fn advance(&mut self, n: i64, otherwise: u32) -> u64 {
         if n <= 0 || n > 4096 {
@@ -259,14 +271,19 @@ impl Record {
         }
         let bytes = n as u64 - 1;
         let end = self.end() + bytes;
-        if end > record::RECORD_BYTES as u64 - 8 {
+        if end > (record::RECORD_BYTES - 8 - HASHED_BYTES) as u64 {
             return 0;
         }
         for i in 0..8 {
             // SAFETY: in the buffer by the check above.
             unsafe { self.buffer().add(end as usize + i).write_volatile(0) };
         }
-        self.set_end((end + 7) & !7);
+        let end = (end + 7) & !7;
+        for word in 0..HASHED_BYTES / 8 {
+            // SAFETY: as above; parts begin at whole words.
+            unsafe { self.buffer().add(end as usize).cast::<u64>().add(word).write_volatile(0) };
+        }
+        self.set_end(end);
         bytes
     }
 
@@ -280,18 +297,23 @@ impl Record {
         }
     }
 
-    /// Appends a socket address of the target's memory.
+    /// Appends a socket address of the target's memory, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn address(&mut self, address: u64, length: u64) -> u64 {
-        let Some(at) = self.room() else { return 0 };
-        let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
-        // SAFETY: as above; the length is below 256.
-        if unsafe { bpf_probe_read_user(at.cast(), length as u32, address as *const _) } != 0 {
-            count_loss(loss::STRING_UNREADABLE);
-            return 0;
+        let mut appended = 0;
+        if address != 0
+            && let Some(at) = self.room()
+        {
+            let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
+            // SAFETY: as above; the length is below 256.
+            if unsafe { bpf_probe_read_user(at.cast(), length as u32, address as *const _) } == 0 {
+                self.set_end((self.end() + length + 7) & !7);
+                appended = length;
+            } else {
+                count_loss(loss::STRING_UNREADABLE);
+            }
         }
-        self.set_end((self.end() + length + 7) & !7);
-        length
+        unfollowed(self.scratch, appended)
     }
 
     /// The end of the record, with room for a string behind it.
@@ -310,7 +332,7 @@ impl Record {
     /// fact happens again. With `wake` the reader is told at once.
     #[inline(always)]
     pub fn send_new(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
-        let Some(slot) = place(seen, key) else { return false };
+        let Some(slot) = place(self.scratch, seen, key) else { return false };
         let header = self.header();
         header.key = key;
         // SAFETY: a map slot.
@@ -396,6 +418,17 @@ pub fn announce<const OLD: bool>(who: &Who) {
     record.send_new(Seen::Calls, who.exe, false);
 }
 
+/// The same value, by way of memory that the verifier does not follow: so that two ways to get here, with different
+/// values, go on as one. Without it every branch doubles all that comes behind it.
+#[inline(always)]
+pub fn unfollowed(scratch: *mut Scratch, value: u64) -> u64 {
+    // SAFETY: this CPU's own.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*scratch).passing, value);
+        core::ptr::read_volatile(&raw const (*scratch).passing)
+    }
+}
+
 /// The place of a hash over the scratch buffer.
 #[repr(C)]
 pub struct Hashing {
@@ -403,34 +436,39 @@ pub struct Hashing {
     at: u64,
 }
 
-/// Most words of one hash: a string has `PATH_MAX` bytes.
-const WORDS: u32 = 512;
+/// Bytes that one step of a hash takes.
+const HASHED_BYTES: usize = 32;
+/// Most steps of one hash: a string has `PATH_MAX` bytes.
+const HASH_STEPS: u32 = 4096 / HASHED_BYTES as u32;
 
-unsafe extern "C" fn hash_word(_index: u32, _context: *mut c_void) -> i64 {
+unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
     let Some(scratch) = maps::scratch() else { return 1 };
     // SAFETY: only one hash is under way on a CPU. Parts begin at whole words; the mask says so to the verifier.
     unsafe {
         let hashing = &mut (*scratch).hashing;
         let at = hashing.at & !7;
-        if at > record::RECORD_BYTES as u64 - 8 {
+        if at > (record::RECORD_BYTES - HASHED_BYTES) as u64 {
             return 1;
         }
-        let word = (&raw const (*scratch).record).cast::<u8>().add(at as usize).cast::<u64>().read_volatile();
-        hashing.hash = mix(hashing.hash, word);
-        hashing.at = at + 8;
+        let words = (&raw const (*scratch).record).cast::<u8>().add(at as usize).cast::<u64>();
+        let mut hash = hashing.hash;
+        for word in 0..HASHED_BYTES / 8 {
+            hash = mix(hash, words.add(word).read_volatile());
+        }
+        hashing.hash = hash;
+        hashing.at = at + HASHED_BYTES as u64;
     }
     0
 }
 
-/// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros up to the next whole
-/// word, into a key.
+/// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros behind them, into a key.
 #[inline(never)]
 pub fn hash_scratch<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return hash };
-    // SAFETY: as in `hash_word`.
+    // SAFETY: as in `hash_step`.
     let hashing = unsafe { &mut (*scratch).hashing };
     *hashing = Hashing { hash: mix(hash, length), at };
-    repeat::<OLD, WORDS>((length as u32).div_ceil(8), hash_word);
+    repeat::<OLD, HASH_STEPS>((length as u32).div_ceil(HASHED_BYTES as u32), hash_step);
     hashing.hash
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// Steps of a walk: components and mount crossings. `PATH_MAX` allows 2048 components.
 const STEPS: u32 = 2200;
 /// Steps where the verifier walks through each; longer paths are counted as lost.
-const OLD_STEPS: u32 = 300;
+const OLD_STEPS: u32 = 128;
 
 /// The place of a walk.
 #[repr(C)]

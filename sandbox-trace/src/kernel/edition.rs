@@ -2,6 +2,9 @@
 
 use sandbox_trace_ebpf::program;
 
+/// Set to `old`, makes the newest kernel run the edition for the oldest; for trying that out.
+pub const EDITION_VARIABLE: &str = "SANDBOX_TRACE_EDITION";
+
 /// The first kernel that has every helper of the newer edition.
 const NEW_SINCE: (u32, u32) = (5, 17);
 
@@ -17,6 +20,9 @@ pub enum Edition {
 impl Edition {
     /// The edition for the running kernel.
     pub fn of_this_kernel() -> Self {
+        if std::env::var_os(EDITION_VARIABLE).is_some_and(|wanted| wanted == "old") {
+            return Self::Old;
+        }
         let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
         Self::of(&release.unwrap_or_default())
     }
