@@ -225,12 +225,14 @@ impl Record {
     #[inline(always)]
     pub fn path<const OLD: bool>(&mut self, mnt: u64, dentry: u64) -> u64 {
         let start = self.end();
-        let walked = walk::copy::<OLD>(mnt, dentry, start);
-        if walked.cut {
+        walk::copy::<OLD>(mnt, dentry, start);
+        // SAFETY: this CPU's own.
+        let walk = unsafe { &(*self.scratch).walk };
+        if walk.is_cut() {
             self.header().flags |= flag::CUT;
         }
-        self.set_end(walked.end);
-        unfollowed(self.scratch, walked.end.wrapping_sub(start))
+        self.set_end(walk.end());
+        walk.end().wrapping_sub(start)
     }
 
     /// Appends a string of the target's memory without its NUL, or nothing for a null pointer; gives its length.

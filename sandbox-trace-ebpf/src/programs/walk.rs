@@ -32,15 +32,21 @@ pub struct Walk {
     arrived: u64,
 }
 
-/// What [`copy`] did.
-pub struct Walked {
-    /// Where the last name ends.
-    pub end: u64,
-    /// The walk did not arrive at a root: a detached tree, or too long.
-    pub cut: bool,
-}
-
 impl Walk {
+    /// Where the last name ends.
+    #[inline(always)]
+    pub fn end(&self) -> u64 {
+        // SAFETY: a reference.
+        unsafe { core::ptr::read_volatile(&raw const self.state) }
+    }
+
+    /// The walk did not arrive at a root: a detached tree, or too long.
+    #[inline(always)]
+    pub fn is_cut(&self) -> bool {
+        // SAFETY: a reference.
+        unsafe { core::ptr::read_volatile(&raw const self.arrived) == 0 }
+    }
+
     #[inline(always)]
     fn start(&mut self, mnt: u64, dentry: u64, state: u64, limit: u64) {
         let root = read(mnt + off!(vfsmount_root) as u64).unwrap_or(0);
@@ -152,10 +158,10 @@ unsafe extern "C" fn copy_step(_index: u32, _context: *mut c_void) -> i64 {
 }
 
 /// Copies the names of a path to this CPU's scratch buffer at `at`, last component first, each with its NUL.
+/// [`Walk::end`] and [`Walk::is_cut`] say what came of it: a result on the stack would be one that the verifier follows.
 #[inline(never)]
-pub fn copy<const OLD: bool>(mnt: u64, dentry: u64, at: u64) -> Walked {
-    let Some(walk) = current() else { return Walked { end: at, cut: true } };
+pub fn copy<const OLD: bool>(mnt: u64, dentry: u64, at: u64) {
+    let Some(walk) = current() else { return };
     walk.start(mnt, dentry, at, at + record::PATH_BYTES as u64);
     run::<OLD>(copy_step);
-    Walked { end: walk.state, cut: walk.arrived == 0 }
 }
