@@ -18,8 +18,12 @@ const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 const RAW_TRACEPOINT: u32 = 17;
-/// kprobe, tracepoint, `perf_event`, `raw_tracepoint`, writable ones, and tracing (fentry, BTF tracepoints).
-const TRACING: [u32; 6] = [2, 5, 7, RAW_TRACEPOINT, 24, 26];
+const LINK_GET_FD_BY_ID: u32 = 30;
+const LINK_GET_NEXT_ID: u32 = 31;
+/// Programs that are attached without a link: kprobe, tracepoint, `perf_event`.
+const WITHOUT_LINK: [u32; 3] = [2, 5, 7];
+/// Links of raw tracepoints, of tracing (fentry, BTF tracepoints), of perf events, of many kprobes.
+const LINKS: [u32; 4] = [1, 2, 7, 8];
 
 /// `r0 = 0; exit`.
 const NOTHING: [u64; 2] = [0xb7, 0x95];
@@ -93,28 +97,36 @@ fn open(tracepoint: &CStr, program: &OwnedFd) -> io::Result<OwnedFd> {
     descriptor(bpf(RAW_TRACEPOINT_OPEN, &mut attributes)?)
 }
 
-/// How many programs that could slow system calls down are loaded, this process's own included. Somebody else's make
-/// every ratio wrong: the untraced runs are not untraced then.
+/// How many programs that could slow system calls down are attached, this process's own included. Somebody else's
+/// make every ratio wrong: the untraced runs are not untraced then. One that is only loaded costs nothing; but what is
+/// attached by way of a perf event shows as a loaded program alone.
 pub fn tracing_programs() -> Result<usize> {
+    Ok(count(LINK_GET_NEXT_ID, LINK_GET_FD_BY_ID, &LINKS).context("can't list the BPF links")?
+        + count(PROG_GET_NEXT_ID, PROG_GET_FD_BY_ID, &WITHOUT_LINK).context("can't list the BPF programs")?)
+}
+
+fn count(next: u32, open: u32, kinds: &[u32]) -> io::Result<usize> {
     let mut count = 0;
     let mut at = Id { id: 0, next: 0, flags: 0 };
     loop {
-        match bpf(PROG_GET_NEXT_ID, &mut at) {
+        match bpf(next, &mut at) {
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(count),
-            Err(error) => return Err(error).context("can't list the loaded BPF programs"),
+            Err(error) => return Err(error),
         }
         at.id = at.next;
-        // A program may go between the two calls.
-        if program_type(at.id).is_ok_and(|kind| TRACING.contains(&kind)) {
+        // It may go between the two calls.
+        if kind(open, at.id).is_ok_and(|kind| kinds.contains(&kind)) {
             count += 1;
         }
     }
 }
 
-fn program_type(id: u32) -> io::Result<u32> {
-    let fd: File = descriptor(bpf(PROG_GET_FD_BY_ID, &mut Id { id, next: 0, flags: 0 })?)?.into();
-    // `struct bpf_prog_info` begins with the type and the id; the kernel writes as much as there is room for.
+/// The type of a program or a link.
+fn kind(open: u32, id: u32) -> io::Result<u32> {
+    let fd: File = descriptor(bpf(open, &mut Id { id, next: 0, flags: 0 })?)?.into();
+    // `struct bpf_prog_info` and `struct bpf_link_info` begin with the type and the id; the kernel writes as much as
+    // there is room for.
     let mut info = [0_u32; 2];
     let mut attributes = Info {
         fd: u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?,

@@ -95,7 +95,7 @@ impl Results {
         let (taken, disturbed) = self.disturbance();
         if disturbed > 0 {
             println!(
-                "{disturbed} of {taken} samples began while other tracing programs were loaded: the untraced runs were \
+                "{disturbed} of {taken} samples began while other tracing programs were attached: the untraced runs were \
                  not untraced, and the ratios are too small"
             );
         }

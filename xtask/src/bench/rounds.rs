@@ -71,7 +71,7 @@ pub struct Row {
     /// How long one unit of the work took untraced, in nanoseconds of CPU time: what the ratios are ratios of.
     pub untraced_ns: Option<Spread>,
     pub variants: Vec<Cell>,
-    /// Samples, untraced ones included, and how many of them began while somebody else's tracing programs were loaded.
+    /// Samples, untraced ones included, and how many of them began while somebody else's tracing programs were attached.
     pub taken: usize,
     pub disturbed: usize,
 }

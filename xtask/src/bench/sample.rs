@@ -84,7 +84,7 @@ pub struct Sample {
     /// The same with the tracer's own.
     pub cpu_with_tracer: f64,
     pub wall: f64,
-    /// Tracing programs that were loaded already: somebody else's.
+    /// Tracing programs that were attached already: somebody else's.
     pub foreign: usize,
     /// The recorder, where it was one.
     pub recorder: Option<Report>,
@@ -112,6 +112,10 @@ pub fn take(lab: &Lab, job: Job<'_>, variant: Variant) -> Result<Sample> {
         Variant::Bystander => Tracer::Recorder(record(&groups.idle)?),
         Variant::Bpftrace => Tracer::Bpftrace(tools::bpftrace(&groups.tracers)?),
     };
+    if matches!(tracer, Tracer::Floor { .. }) {
+        // Everything else shows by what it counted that it was there.
+        ensure!(tracing_programs()? > 0, "the empty programs are not attached");
+    }
     let mut subject = Subject::start(lab, job.kind, job.size)?;
     // It can only attach to what is there.
     let strace = match variant {
