@@ -21,6 +21,9 @@ use crate::{
     workspace,
 };
 
+/// Its folder's name, with the process's number behind it.
+const PREFIX: &str = "sandbox-trace-bench-";
+
 /// Fields are dropped in this order: processes before their cgroups.
 #[derive(Debug)]
 pub struct Lab {
@@ -56,7 +59,10 @@ impl Lab {
         command.args(["held", "idle", "0"]);
         let mut idle = Running::spawn(&mut command, &cgroups.idle, Listen::Stdout)?;
         idle.expect("`ready`", |line| line == "ready")?;
-        let dir = tempfile::Builder::new().prefix("sandbox-trace-bench-").tempdir_in(memory())?;
+        let memory = memory();
+        remove_stale(&memory);
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(memory)?;
         let lab = Self { _idle: idle, cgroups, dir, product, workload, quick };
         fs::write(lab.path("small.c"), C_SOURCE)?;
         lab.make("tree", &lab.tree(), if quick { QUICK_TREE } else { TREE })?;
@@ -90,6 +96,21 @@ fn build(what: &[&str]) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["build", "--quiet", "--release"]).args(what).current_dir(workspace::root());
     process::run(&mut command).context("the benchmark needs release builds")
+}
+
+/// Removes what a benchmark left that was killed: a million names take memory.
+fn remove_stale(memory: &Path) {
+    for entry in fs::read_dir(memory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if let Some((pid, _)) = rest.and_then(|rest| rest.split_once('-'))
+            && pid.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(pid).exists()
+        {
+            // What can't be removed is somebody else's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A folder in memory, so that no disk is measured; else the one for temporary files.
