@@ -1,5 +1,6 @@
 //! Tasks of the workspace, run as `cargo xtask <task>`.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod process;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Args),
     /// Record the demo agent, write both profiles, prove them, and run it again under them.
     Demo(demo::Args),
+    /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
+        Task::Bench(args) => bench::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

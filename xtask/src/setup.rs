@@ -27,11 +27,13 @@ pub enum Purpose {
     Test,
     /// The demo.
     Demo,
+    /// The benchmark.
+    Bench,
 }
 
 /// Runs the task.
 pub fn main(args: &Args) -> Result<()> {
-    let all = [Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo];
+    let all = [Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo, Purpose::Bench];
     ensure(if args.purposes.is_empty() { &all } else { &args.purposes })
 }
 

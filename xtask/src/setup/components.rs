@@ -59,9 +59,12 @@ impl Component {
     }
 }
 
-const BUILD: &[Purpose] = &[Purpose::Build, Purpose::Test, Purpose::Demo];
-const COMPILE_C: &[Purpose] = &[Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo];
+const BUILD: &[Purpose] = &[Purpose::Build, Purpose::Test, Purpose::Demo, Purpose::Bench];
+const COMPILE_C: &[Purpose] = &[Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo, Purpose::Bench];
 const RUN: &[Purpose] = &[Purpose::Test, Purpose::Demo];
+const PYTHON: &[Purpose] = &[Purpose::Test, Purpose::Demo, Purpose::Bench];
+// The tests run the benchmark once, small.
+const BENCH: &[Purpose] = &[Purpose::Test, Purpose::Bench];
 const TEST: &[Purpose] = &[Purpose::Test];
 const EBPF: &[Purpose] = &[Purpose::Ebpf];
 
@@ -94,7 +97,13 @@ pub fn all() -> Vec<Component> {
             Packages(&["apparmor"]),
             RUN,
         ),
-        component("python3", "runs the demo agent", File("/usr/bin/python3"), Packages(&["python3"]), RUN),
+        component(
+            "python3",
+            "runs the demo agent, a workload of the benchmark",
+            File("/usr/bin/python3"),
+            Packages(&["python3"]),
+            PYTHON,
+        ),
         component("runc", "a runtime under test", Command("runc"), Packages(&["runc"]), TEST),
         // Not `docker`: a machine may have the client alone.
         component(
@@ -117,7 +126,36 @@ pub fn all() -> Vec<Component> {
             "the independent witness of what a program did",
             Command("strace"),
             Packages(&["strace"]),
-            TEST,
+            BENCH,
+        ),
+        component(
+            "bpftrace",
+            "a tracer to compare with",
+            Command("bpftrace"),
+            Packages(&["bpftrace"]),
+            BENCH,
+        ),
+        component(
+            "nginx",
+            "a workload of the benchmark",
+            Command("nginx"),
+            Packages(&["nginx-light"]),
+            BENCH,
+        ),
+        component("ab", "the load on nginx", Command("ab"), Packages(&["apache2-utils"]), BENCH),
+        component(
+            "redis-server",
+            "a workload of the benchmark",
+            Command("redis-server"),
+            Packages(&["redis-server"]),
+            BENCH,
+        ),
+        component(
+            "redis-benchmark",
+            "the load on redis",
+            Command("redis-benchmark"),
+            Packages(&["redis-tools"]),
+            BENCH,
         ),
         component("git", "a workload under test", Command("git"), Packages(&["git"]), TEST),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
