@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Exit, Result},
     output::{counted, grouped},
     record::{self, Outcome, TargetChoice},
-    recording::{self, Recording},
+    recording::Recording,
     requirements,
 };
 
@@ -84,7 +84,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     };
     let options = record::Options { target, duration: args.duration, boundary, quiet: context.quiet };
     let outcome = record::record(&options)?;
-    recording::save(&outcome.recording, &args.output)?;
+    outcome.save(&args.output)?;
     summarize(context, &outcome, &args.output);
     Ok(if outcome.command_failed { Exit::Found } else { Exit::Clean })
 }
@@ -122,7 +122,7 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
         "✓ {name}: {}, {}, {}, {}, {lost}",
         human_time(recording.duration_ms),
         counted(recording.syscalls.len() as u64, "syscall"),
-        counted(recording.files.len() as u64, "path"),
+        counted(outcome.paths(), "path"),
         counted(recording.executables.len() as u64, "executable"),
     ));
     if let Some(percent) =

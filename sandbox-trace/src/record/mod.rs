@@ -8,12 +8,17 @@ mod address;
 mod collect;
 mod command;
 pub mod decode;
+mod files;
 mod live;
 mod meaning;
+mod print;
 mod progress;
 mod resolve;
 mod roots;
+mod seen;
 mod session;
+mod store;
+mod strings;
 
 pub use self::collect::Boundary;
 pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};

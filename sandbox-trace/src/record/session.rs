@@ -23,6 +23,7 @@ use super::{
     collect::{Boundary, Collector},
     command::Held,
     decode, live,
+    print::{Accesses, print},
     progress::Progress,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         tracer::{self, Tracer},
     },
     output,
-    recording::{BytePath, Host, Recording, Resources, SCHEMA, Target},
+    recording::{self, BytePath, Host, Recording, Resources, SCHEMA, Target},
 };
 
 /// Names another file to take the kernel's type information from; for trying out a kernel that has none.
@@ -67,14 +68,27 @@ pub struct Options {
 }
 
 /// A finished recording, and how its command ended.
-#[derive(Debug)]
 pub struct Outcome {
-    /// The recording.
+    /// The recording, but for the file accesses.
     pub recording: Recording,
+    accesses: Accesses,
     /// Whether a recorded command ended by itself, and failed.
     pub command_failed: bool,
     /// When the last fact was new, in milliseconds of the run.
     pub last_new_ms: u64,
+}
+
+impl Outcome {
+    /// How many accesses to files were granted.
+    pub fn paths(&self) -> u64 {
+        self.accesses.iter(false).count() as u64
+    }
+
+    /// Writes the recording whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (granted, failed) = (|| self.accesses.iter(false), || self.accesses.iter(true));
+        recording::save_streamed(&self.recording, granted, failed, path)
+    }
 }
 
 /// Why a recording ended.
@@ -394,17 +408,19 @@ impl<'a> Session<'a> {
             capabilities: Vec::new(),
             credentials: Vec::new(),
             resources: self.resources.clone(),
-            failed: crate::recording::Failed::default(),
+            failed: recording::Failed::default(),
         };
-        collector.finish(boundary, start_ns, &mut recording);
+        let accesses = print(collector, boundary, start_ns, &mut recording);
         recording.normalize();
         recording.complete = recording.losses.values().all(|n| *n == 0);
-        recording.warnings = warnings(&recording);
+        let empty = recording.syscalls.is_empty() && accesses.iter(false).next().is_none();
+        recording.warnings = warnings(&recording, empty);
         let failed = self.status.is_some_and(|status| !status.success());
         Ok(Outcome {
             command_failed: ended == Ended::Target && failed,
             last_new_ms: self.last_new_ns.saturating_sub(start_ns) / 1_000_000,
             recording,
+            accesses,
         })
     }
 
@@ -451,7 +467,7 @@ impl<'a> Session<'a> {
 }
 
 /// What a reader of the recording should know about its limits.
-fn warnings(recording: &Recording) -> Vec<String> {
+fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
     let mut out = Vec::new();
     if !recording.host.observed.iter().any(|kind| kind == "capabilities") {
         out.push(format!(
@@ -459,7 +475,7 @@ fn warnings(recording: &Recording) -> Vec<String> {
             recording.host.kernel
         ));
     }
-    if recording.is_empty() {
+    if empty {
         out.push("the target did nothing while it was recorded".into());
     }
     if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {
