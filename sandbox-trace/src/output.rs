@@ -41,9 +41,18 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 /// is renamed into place, so that a reader never sees half a file and a failure leaves the old one.
 pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let fail = |e: io::Error| {
-        Error::usage(format!("could not write {}", path.display()))
-            .because(e)
-            .hint("the folder must exist and be writable, with room for the file")
+        let what = format!("could not write {}", path.display());
+        let full = matches!(
+            e.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        );
+        if full {
+            Error::host(what).because(e).hint("make room there, or name a file elsewhere")
+        } else {
+            Error::usage(what)
+                .because(e)
+                .hint("the folder must exist and be writable, with room for the file")
+        }
     };
     if path == Path::new("-") {
         let mut out = io::BufWriter::new(anstream::stdout().lock());

@@ -278,6 +278,7 @@ mod tests {
         let paths: Vec<&str> = layout.offsets().into_iter().map(|(path, _)| path).collect();
         let wanted = |name: &[u8]| paths.iter().any(|p| p.split('.').next().unwrap().as_bytes() == name);
         let btf = Btf::parse(bytes.clone(), wanted, |_| false).unwrap();
+        let mut found = 0;
         for path in &paths {
             let mut names = path.split('.');
             let mut current = witness
@@ -289,13 +290,20 @@ mod tests {
                     _ => None,
                 });
             let mut bits = 0;
+            let mut all = true;
             for name in names {
-                let (offset, inner) = find(&witness, &current.unwrap(), name).unwrap();
+                // Not every kernel has every member.
+                let Some((offset, inner)) = current.and_then(|of| find(&witness, &of, name)) else {
+                    all = false;
+                    break;
+                };
                 bits += offset;
                 current = inner;
             }
-            assert_eq!(btf.offset(path), Some(bits / 8), "{path}");
+            assert_eq!(btf.offset(path), all.then_some(bits / 8), "{path}");
+            found += usize::from(all);
         }
+        assert!(found > 60, "the witness found {found}");
         assert_eq!(btf.offset("task_struct.no_such_member"), None);
         assert_eq!(btf.offset("no_such_struct.member"), None);
     }

@@ -5,13 +5,16 @@
 //! each fact once, [`session`] runs it all until the target ends.
 
 mod address;
+mod checkpoint;
 mod collect;
 mod command;
 pub mod decode;
 mod files;
 mod live;
 mod meaning;
+mod memory;
 mod print;
+mod privileges;
 mod progress;
 mod resolve;
 mod roots;

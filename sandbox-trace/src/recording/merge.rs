@@ -51,7 +51,8 @@ fn collapse(mut recording: Recording) -> Recording {
     recording.credentials = united(std::mem::take(&mut recording.credentials), |c| (c.uid, c.gid), add_credential);
     let failed = std::mem::take(&mut recording.failed);
     recording.failed = Failed {
-        files: united(failed.files, key_of_file, add_file),
+        // Which operation failed decides whether the attempt is a need: they are kept apart.
+        files: united(failed.files, |file| (key_of_file(file), file.operations.clone()), add_file),
         network: united(failed.network, key_of_network, add_network),
     };
     recording

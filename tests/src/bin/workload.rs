@@ -1,7 +1,8 @@
 //! Workloads with known counts, for tests and benchmarks of the recorder.
 //!
 //! `workload getppid N` makes N getppid calls; `workload opens DIR N` opens N distinct files that it makes in DIR
-//! first when they are missing; `workload reopen DIR N` opens the one file DIR/0 N times; `workload idle SECONDS` sleeps.
+//! first when they are missing; `workload reopen DIR N` opens the one file DIR/0 N times; `workload missing DIR N` tries
+//! N distinct files that are not there, a thousand a folder; `workload idle SECONDS` sleeps.
 
 use std::{fs, io::Read as _, path::Path, process::ExitCode, time::Duration};
 
@@ -17,9 +18,13 @@ fn main() -> ExitCode {
         ["files", dir, n] => make(Path::new(dir), number(n)),
         ["opens", dir, n] => (0..number(n)).for_each(|i| open(&Path::new(dir).join(i.to_string()))),
         ["reopen", dir, n] => (0..number(n)).for_each(|_| open(&Path::new(dir).join("0"))),
+        ["missing", dir, n] => (0..number(n)).for_each(|i| {
+            let path = format!("{dir}/{}/file-{i}", i / 1000);
+            fs::File::open(path).expect_err("no such file");
+        }),
         ["idle", seconds] => std::thread::sleep(Duration::from_secs(number(seconds))),
         _ => {
-            eprintln!("usage: workload getppid N | files DIR N | opens DIR N | reopen DIR N | idle SECONDS");
+            eprintln!("usage: workload getppid N | files DIR N | opens DIR N | reopen DIR N | missing DIR N | idle SECONDS");
             return ExitCode::from(2);
         }
     }
