@@ -176,8 +176,10 @@ pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
         let btf = layout::open(btf)?;
         (layout::read(&btf)?, btf.anchors())
     };
-    let anchors = Btf::parse(&anchors, aya::Endianness::default())
-        .map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
+    let parsed = Btf::parse(&anchors, aya::Endianness::default());
+    drop(anchors);
+    let anchors =
+        parsed.map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
     layout.seed = seed()?;
     layout.wake_bytes = u64::from(RING_BYTES / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;

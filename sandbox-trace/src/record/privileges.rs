@@ -37,10 +37,11 @@ struct Words {
 }
 
 /// Gives up, in this thread and for good, every capability but those that the rest of a recording uses. `output` is
-/// where the recording goes. Programs and processes that were started before are not touched.
+/// where the recording goes; `own_cgroups` says that the recorder has cgroups of its own to remove. Programs and
+/// processes that were started before are not touched.
 ///
 /// A host that does not let go of them is told in the log, and recorded on all the same.
-pub fn give_up(output: &Path) {
+pub fn give_up(output: &Path, own_cgroups: bool) {
     let mut keep = 0;
     for (number, _why) in [
         (capability::SYS_PTRACE, "/proc/PID/{root,exe,ns,task/TID/syscall} of the target's processes"),
@@ -52,6 +53,10 @@ pub fn give_up(output: &Path) {
     }
     if is_anothers(output) {
         keep |= 1 << capability::DAC_OVERRIDE | 1 << capability::FOWNER;
+    }
+    // The root of a cgroup hierarchy is closed to writing, for root too.
+    if own_cgroups {
+        keep |= 1 << capability::DAC_OVERRIDE;
     }
     if let Err(error) = keep_only(keep) {
         tracing::warn!("could not give up privileges: {error}");

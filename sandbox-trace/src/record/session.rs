@@ -126,6 +126,7 @@ pub fn record(options: &Options) -> Result<Outcome> {
         return Err(Error::host("recording needs root: it loads eBPF programs and reads other processes")
             .hint("run it with sudo"));
     }
+    memory::settle();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -254,7 +255,8 @@ impl<'a> Session<'a> {
             .map_err(|e| Error::host("could not wait for the ring buffer").because(e))?;
         let mut progress = Progress::start(self.options.quiet);
         let mut checkpoints = Checkpoints::new(self.options.checkpoint);
-        privileges::give_up(&self.options.output);
+        let own_cgroups = matches!(self.options.target, TargetChoice::Command(_));
+        privileges::give_up(&self.options.output, own_cgroups);
         memory::give_back();
         let began = Began { ns: monotonic_ns()?, instant: Instant::now(), time: SystemTime::now() };
         // A command may end before the first tick: that it was there is known now.
