@@ -63,7 +63,9 @@ pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<
         };
     }
     if path.is_dir() {
-        return Err(Error::usage(format!("{} is a directory", path.display())).hint("name a file with -o FILE"));
+        return Err(
+            Error::usage(format!("{} is a directory", path.display())).hint("name a file with -o FILE")
+        );
     }
     // A device or a pipe (/dev/stdout, a process substitution) can't be replaced by a rename.
     if path.metadata().is_ok_and(|m| !m.is_file()) {
@@ -86,8 +88,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     name.push(path.file_name().unwrap_or_default());
     name.push(".part");
     let part = folder.join(name);
-    let unnamed =
-        File::options().write(true).mode(0o644).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
+    let unnamed = File::options().write(true).mode(0o644).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
     let (file, named) = match unnamed {
         Ok(file) => (file, false),
         // Not every file system has them (NFS, FUSE): the file gets its temporary name at once.

@@ -32,7 +32,13 @@ const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 /// A process that is moved into the cgroup before it begins.
 fn start_in(cgroup: &Cgroup, line: &[&str]) -> Result<Background> {
     let script = "echo $$ >\"$0/cgroup.procs\"; exec \"$@\"";
-    let child = Command::new("sh").arg("-c").arg(script).arg(cgroup.path()).args(line).stdin(Stdio::null()).spawn()?;
+    let child = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(cgroup.path())
+        .args(line)
+        .stdin(Stdio::null())
+        .spawn()?;
     Ok(Background(child))
 }
 
@@ -43,7 +49,11 @@ fn signal(child: &Child, signal: Signal) -> Result<()> {
 /// A recorder with options of its own, once it has said `armed`.
 fn armed(log: &Path, arguments: &[&str], command: &[&str]) -> Result<Background> {
     let mut line = Command::new(product::binary()?);
-    line.arg("record").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log)?);
+    line.arg("record")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(log)?);
     if !command.is_empty() {
         line.arg("--").args(command);
     }
@@ -76,7 +86,9 @@ fn a_recorder_that_is_killed_leaves_its_last_checkpoint() -> Result<()> {
     let (dir, logs) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (file, log) = (dir.path().join("recording.json"), logs.path().join("log"));
     let cgroup = Cgroup::create()?;
-    let mut work = start_in(&cgroup, &[WORKLOAD, "missing", "/nowhere", "1000000000"])?;
+    // New to each recorder, and enough that writing them takes some time.
+    let script = "while :; do \"$0\" missing /nowhere 20000; sleep 0.2; done";
+    let mut work = start_in(&cgroup, &["sh", "-c", script, WORKLOAD])?;
     let place = text(cgroup.path())?.to_owned();
     let options = ["--cgroup", &place, "-o", text(&file)?, "--checkpoint", "100ms"];
     let mut checkpoints = 0;
@@ -201,10 +213,15 @@ fn a_cgroup_that_is_removed_ends_its_recording() -> Result<()> {
     let recorder = Recorder::start(cgroup.path(), dir.path())?;
     let mut work = start_in(&cgroup, &["cat", "/etc/hostname"])?;
     work.0.wait()?;
-    command::wait_until("an empty cgroup", Duration::from_secs(5), || Ok(fs::remove_dir(cgroup.path()).is_ok()))?;
+    command::wait_until("an empty cgroup", Duration::from_secs(5), || {
+        Ok(fs::remove_dir(cgroup.path()).is_ok())
+    })?;
     let recorded = Recorded::load(&recorder.finish()?)?;
     ensure!(recorded.json["target"]["ended"] == "target-ended", "{}", recorded.json["target"]);
-    ensure!(recorded.list("files").iter().any(|file| file["path"] == "/etc/hostname"), "its facts are missing");
+    ensure!(
+        recorded.list("files").iter().any(|file| file["path"] == "/etc/hostname"),
+        "its facts are missing"
+    );
     Ok(())
 }
 

@@ -82,8 +82,12 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     if args.checkpoint.is_some_and(|every| every.is_zero()) {
         return Err(Error::usage("--checkpoint 0 is no time").hint("write a time such as 10s"));
     }
-    if args.checkpoint.is_some() && args.output.metadata().map_or(args.output == Path::new("-"), |m| !m.is_file()) {
-        return Err(Error::usage("checkpoints need a file that can be replaced").hint("name one with -o FILE"));
+    if args.checkpoint.is_some()
+        && args.output.metadata().map_or(args.output == Path::new("-"), |m| !m.is_file())
+    {
+        return Err(
+            Error::usage("checkpoints need a file that can be replaced").hint("name one with -o FILE")
+        );
     }
     let target = match args.cgroup {
         Some(path) => TargetChoice::Cgroup(path),

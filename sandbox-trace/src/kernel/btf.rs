@@ -74,8 +74,7 @@ impl Btf {
         if bytes.len() < types_at + types_length || bytes.len() < strings + strings_length {
             return Err(CUT);
         }
-        let mut btf =
-            Self { bytes, types: vec![0], strings, structs: HashMap::new(), anchors: Vec::new() };
+        let mut btf = Self { bytes, types: vec![0], strings, structs: HashMap::new(), anchors: Vec::new() };
         let mut at = types_at;
         let mut id = 0;
         while at < types_at + types_length {
@@ -267,7 +266,9 @@ mod tests {
                 current = match current {
                     btf_rs::Type::Struct(s) | btf_rs::Type::Union(s) => return Some(s),
                     btf_rs::Type::Typedef(t) => btf.resolve_chained_type(&t).ok()?,
-                    btf_rs::Type::Const(t) | btf_rs::Type::Volatile(t) => btf.resolve_chained_type(&t).ok()?,
+                    btf_rs::Type::Const(t) | btf_rs::Type::Volatile(t) => {
+                        btf.resolve_chained_type(&t).ok()?
+                    }
                     _ => return None,
                 };
             }
@@ -281,14 +282,13 @@ mod tests {
         let mut found = 0;
         for path in &paths {
             let mut names = path.split('.');
-            let mut current = witness
-                .resolve_types_by_name(names.next().unwrap())
-                .unwrap()
-                .into_iter()
-                .find_map(|t| match t {
-                    btf_rs::Type::Struct(s) if s.size() > 0 => Some(s),
-                    _ => None,
-                });
+            let mut current =
+                witness.resolve_types_by_name(names.next().unwrap()).unwrap().into_iter().find_map(
+                    |t| match t {
+                        btf_rs::Type::Struct(s) if s.size() > 0 => Some(s),
+                        _ => None,
+                    },
+                );
             let mut bits = 0;
             let mut all = true;
             for name in names {

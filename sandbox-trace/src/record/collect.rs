@@ -299,7 +299,8 @@ impl Collector {
         self.facts(header, exe);
         let path = self.string(path);
         let link_target = link_target.map(|target| self.string(target));
-        let (Some(path), Some(link_target)) = (path, link_target.map_or(Some(None), |id| id.map(Some))) else {
+        let (Some(path), Some(link_target)) = (path, link_target.map_or(Some(None), |id| id.map(Some)))
+        else {
             self.overflow += 1;
             return;
         };

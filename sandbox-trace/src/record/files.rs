@@ -139,10 +139,8 @@ pub trait Print {
 
 fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File) -> FileAccess {
     let text = |id: StringId| BytePath::from(strings.get(id));
-    let mut operations: Vec<String> = (0..64u8)
-        .filter(|op| file.operations & bit(*op) != 0)
-        .map(|op| operation(op).to_owned())
-        .collect();
+    let mut operations: Vec<String> =
+        (0..64u8).filter(|op| file.operations & bit(*op) != 0).map(|op| operation(op).to_owned()).collect();
     operations.sort_unstable();
     operations.dedup();
     FileAccess {

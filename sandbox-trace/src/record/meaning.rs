@@ -29,9 +29,8 @@ pub fn named(
         path
     };
     // What is gone by now is what it was when it was made or renamed.
-    let is_directory = |path: &[u8]| {
-        place.is_directory(path).unwrap_or_else(|| known_directory(&directory(path.to_vec())))
-    };
+    let is_directory =
+        |path: &[u8]| place.is_directory(path).unwrap_or_else(|| known_directory(&directory(path.to_vec())));
     let slash = |path: Vec<u8>| if is_directory(&path) { directory(path) } else { path };
     let Some(first) = first else { return Vec::new() };
     let follow = |yes: bool| place.path(&first, yes);

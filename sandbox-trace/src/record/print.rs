@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     collect::{Boundary, Collector, Counts, Facts, place},
     files::{Files, Order, Print},
-    meaning::{
-        call_name, capability_name, error_name, family_name, is_probe, operation, socket_type_name,
-    },
+    meaning::{call_name, capability_name, error_name, family_name, is_probe, operation, socket_type_name},
     seen::{ExeId, Seen},
     strings::Strings,
 };
@@ -41,12 +39,7 @@ fn counts(boundary: Boundary, of: u8) -> bool {
 
 /// Fills in what was collected, all but the file accesses, which come back apart. `start_ns` is when the recording
 /// began, on the clock of the facts.
-pub fn print(
-    collector: Collector,
-    boundary: Boundary,
-    start_ns: u64,
-    recording: &mut Recording,
-) -> Accesses {
+pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording: &mut Recording) -> Accesses {
     let Collector { by_place, files, strings, exes, counts: how_often, .. } = collector;
     let [host, setup, mut facts, filtered_setup] = by_place;
     match boundary {

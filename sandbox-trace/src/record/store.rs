@@ -162,9 +162,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         let hash = self.index.hash(&key);
         self.entries.push((key, value));
         let entries = &self.entries;
-        self.index.insert(hash, entry, |index, old| {
-            entries.get(old).map_or(0, |(key, _)| index.hash(key))
-        });
+        self.index.insert(hash, entry, |index, old| entries.get(old).map_or(0, |(key, _)| index.hash(key)));
         Some(entry)
     }
 
@@ -226,6 +224,9 @@ mod tests {
             blocks.push(n);
         }
         assert_eq!(blocks.len(), 10_000);
-        assert_eq!((blocks.get(4095), blocks.get(4096), blocks.get(10_000)), (Some(&4095), Some(&4096), None));
+        assert_eq!(
+            (blocks.get(4095), blocks.get(4096), blocks.get(10_000)),
+            (Some(&4095), Some(&4096), None)
+        );
     }
 }

@@ -70,7 +70,8 @@ impl Strings {
     /// differ, their components there differ in the same way as the strings do, or one string ends.
     pub fn ranks(&self) -> Vec<u32> {
         let mut order: Vec<StringId> = (0..).take(self.nodes.len()).collect();
-        let key = |id: &StringId| self.nodes.get(*id).map(|node| (node.parent.wrapping_add(1), self.name(*node)));
+        let key =
+            |id: &StringId| self.nodes.get(*id).map(|node| (node.parent.wrapping_add(1), self.name(*node)));
         order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
         // Where the children of a node begin in that order: 0 for those without a parent.
         let mut first: Vec<u32> = vec![u32::MAX; self.nodes.len() + 1];
@@ -82,7 +83,8 @@ impl Strings {
         }
         let mut ranks = vec![0; self.nodes.len()];
         let mut rank = 0;
-        let begin = |id: StringId| first.get(id.wrapping_add(1) as usize).copied().filter(|at| *at != u32::MAX);
+        let begin =
+            |id: StringId| first.get(id.wrapping_add(1) as usize).copied().filter(|at| *at != u32::MAX);
         // Of each open folder, the place of the child that is next.
         let mut open: Vec<(StringId, u32)> = begin(NONE).map(|at| (NONE, at)).into_iter().collect();
         while let Some((parent, place)) = open.pop() {
@@ -106,7 +108,8 @@ impl Strings {
     }
 
     fn child(&self, parent: StringId, name: &[u8]) -> Option<StringId> {
-        let same = |id| self.nodes.get(id).is_some_and(|node| node.parent == parent && self.name(*node) == name);
+        let same =
+            |id| self.nodes.get(id).is_some_and(|node| node.parent == parent && self.name(*node) == name);
         self.index.find(self.index.hash(&(parent, name)), same)
     }
 
@@ -144,10 +147,7 @@ impl Strings {
 
 fn slice(names: &[Vec<u8>], node: Node) -> &[u8] {
     let (at, length) = (node.at as usize, node.length as usize);
-    names
-        .get(at / BLOCK)
-        .and_then(|block| block.get(at % BLOCK..at % BLOCK + length))
-        .unwrap_or_default()
+    names.get(at / BLOCK).and_then(|block| block.get(at % BLOCK..at % BLOCK + length)).unwrap_or_default()
 }
 
 /// Cuts behind each slash. The empty string is one component, to have an id.

@@ -47,8 +47,10 @@ fn collapse(mut recording: Recording) -> Recording {
     recording.syscalls = united(std::mem::take(&mut recording.syscalls), key_of_call, add_call);
     recording.files = united(std::mem::take(&mut recording.files), key_of_file, add_file);
     recording.network = united(std::mem::take(&mut recording.network), key_of_network, add_network);
-    recording.capabilities = united(std::mem::take(&mut recording.capabilities), |c| (c.nr, c.granted), add_capability);
-    recording.credentials = united(std::mem::take(&mut recording.credentials), |c| (c.uid, c.gid), add_credential);
+    recording.capabilities =
+        united(std::mem::take(&mut recording.capabilities), |c| (c.nr, c.granted), add_capability);
+    recording.credentials =
+        united(std::mem::take(&mut recording.credentials), |c| (c.uid, c.gid), add_credential);
     let failed = std::mem::take(&mut recording.failed);
     recording.failed = Failed {
         // Which operation failed decides whether the attempt is a need: they are kept apart.
@@ -284,7 +286,9 @@ mod tests {
 
     fn executables() -> impl Strategy<Value = Vec<Executable>> {
         prop::collection::vec((0usize..4, any::<bool>()), 1..4).prop_map(|list| {
-            list.into_iter().map(|(path, executed)| Executable { path: PATHS[path].into(), executed }).collect()
+            list.into_iter()
+                .map(|(path, executed)| Executable { path: PATHS[path].into(), executed })
+                .collect()
         })
     }
 

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         }),
         ["idle", seconds] => std::thread::sleep(Duration::from_secs(number(seconds))),
         _ => {
-            eprintln!("usage: workload getppid N | files DIR N | opens DIR N | reopen DIR N | missing DIR N | idle SECONDS");
+            eprintln!(
+                "usage: workload getppid N | files DIR N | opens DIR N | reopen DIR N | missing DIR N | idle SECONDS"
+            );
             return ExitCode::from(2);
         }
     }
