@@ -2,8 +2,16 @@
 //! notes on stderr, files whole or not at all.
 
 use std::{
-    io::{self, Write as _},
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::Path,
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, OFlag},
+    unistd::linkat,
 };
 
 use crate::error::{Error, Result};
@@ -24,39 +32,86 @@ pub fn note(line: impl AsRef<str>) {
     let _ = writeln!(err, "{}", line.as_ref());
 }
 
-/// Writes `bytes` to `path`, or to stdout when `path` is `-`: to a temporary file in the same folder that is
-/// renamed into place, so that a reader never sees half a file and a failure leaves the old one.
+/// Writes `bytes` to `path` as [`write_with`] does.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |out| out.write_all(bytes))
+}
+
+/// Writes what `write` gives to `path`, or to stdout when `path` is `-`: to a temporary file in the same folder that
+/// is renamed into place, so that a reader never sees half a file and a failure leaves the old one.
+pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let fail = |e: io::Error| {
+        let what = format!("could not write {}", path.display());
+        let full = matches!(
+            e.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        );
+        if full {
+            Error::host(what).because(e).hint("make room there, or name a file elsewhere")
+        } else {
+            Error::usage(what)
+                .because(e)
+                .hint("the folder must exist and be writable, with room for the file")
+        }
+    };
     if path == Path::new("-") {
-        return stdout(bytes);
+        let mut out = io::BufWriter::new(anstream::stdout().lock());
+        return match write(&mut out).and_then(|()| out.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(e) => Err(Error::usage("could not write to standard output").because(e)),
+            Ok(()) => Ok(()),
+        };
+    }
+    if path.is_dir() {
+        return Err(
+            Error::usage(format!("{} is a directory", path.display())).hint("name a file with -o FILE")
+        );
     }
     // A device or a pipe (/dev/stdout, a process substitution) can't be replaced by a rename.
     if path.metadata().is_ok_and(|m| !m.is_file()) {
-        return if path.is_dir() {
-            Err(Error::usage(format!("{} is a directory", path.display())).hint("name a file with -o FILE"))
-        } else {
-            std::fs::write(path, bytes)
-                .map_err(|e| Error::usage(format!("could not write {}", path.display())).because(e))
-        };
+        let file = File::options().write(true).open(path).map_err(fail)?;
+        let mut out = io::BufWriter::new(file);
+        return write(&mut out).and_then(|()| out.flush()).map_err(fail);
     }
+    replace(path, write).map_err(fail)
+}
+
+/// A file has no name until it is whole, so that a process that is killed while it writes leaves nothing behind. It
+/// is then linked under a name that is always the same for the same `path`, and renamed: should the process end just
+/// between those two, the next one takes that name over.
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let fail = |e: io::Error| {
-        Error::usage(format!("could not write {}", path.display()))
-            .because(e)
-            .hint("the folder must exist and be writable, with room for the file")
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".part");
+    let part = folder.join(name);
+    let unnamed = File::options().write(true).mode(0o644).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
+    let (file, named) = match unnamed {
+        Ok(file) => (file, false),
+        // Not every file system has them (NFS, FUSE): the file gets its temporary name at once.
+        Err(_) => {
+            let _ = fs::remove_file(&part);
+            (File::options().write(true).create_new(true).mode(0o644).open(&part)?, true)
+        }
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".sandbox-trace-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+    let mut out = io::BufWriter::new(&file);
+    let written = write(&mut out).and_then(|()| out.flush());
+    drop(out);
+    let done = written.and_then(|()| file.sync_all()).and_then(|()| {
+        if !named {
+            let _ = fs::remove_file(&part);
+            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(AT_FDCWD, itself.as_str(), AT_FDCWD, &part, AtFlags::AT_SYMLINK_FOLLOW)?;
+        }
+        fs::rename(&part, path)
+    });
+    if done.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    done
 }
 
 /// A number with thousands separators, as tables and summaries show it.
@@ -96,7 +151,7 @@ mod tests {
         write_file(&file, b"old").unwrap();
         assert!(write_file(&dir.path().join("missing/out.json"), b"new").is_err());
         write_file(&file, b"new").unwrap();
-        assert_eq!(std::fs::read(&file).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

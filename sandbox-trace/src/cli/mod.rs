@@ -3,6 +3,7 @@
 mod doctor;
 mod emit_apparmor;
 mod emit_seccomp;
+mod merge;
 mod record;
 mod run;
 mod verify;
@@ -47,6 +48,8 @@ enum Command {
     EmitApparmor(emit_apparmor::Args),
     /// Replay recordings against profiles: is anything needed blocked?
     Verify(verify::Args),
+    /// Unite recordings of one workload into one.
+    Merge(merge::Args),
     /// Run a command under a seccomp profile.
     Run(run::Args),
     /// Say what this host can do, and the fix for what it can't.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
         Command::Verify(args) => verify::main(context, args),
+        Command::Merge(args) => merge::main(context, &args),
         Command::Run(args) => return run::main(args),
         Command::Doctor(args) => doctor::main(context, args),
     };

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Exit, Result},
     output::{counted, grouped},
     record::{self, Outcome, TargetChoice},
-    recording::{self, Recording},
+    recording::Recording,
     requirements,
 };
 
@@ -29,6 +29,10 @@ pub struct Args {
     /// Stop after this long: 90, 90s, 5m, 1h.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
+    /// Write the recording so far to FILE this often, marked incomplete: should the recorder be killed, the last one
+    /// is left.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    checkpoint: Option<Duration>,
     /// Which kernel hooks to use.
     #[arg(long, value_enum, default_value_t = Hooks::Auto)]
     hooks: Hooks,
@@ -61,18 +65,30 @@ enum BoundaryChoice {
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let factor = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("write a number with s, m or h behind it, such as 90s".into()),
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a number with ms, s, m or h behind it, such as 90s".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "write a number with s, m or h behind it, such as 90s")?;
-    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
+    let number: u64 =
+        number.parse().map_err(|_| "write a number with ms, s, m or h behind it, such as 90s")?;
+    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| "that is too long".into())
 }
 
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     check_output(&args.output)?;
+    if args.checkpoint.is_some_and(|every| every.is_zero()) {
+        return Err(Error::usage("--checkpoint 0 is no time").hint("write a time such as 10s"));
+    }
+    if args.checkpoint.is_some()
+        && args.output.metadata().map_or(args.output == Path::new("-"), |m| !m.is_file())
+    {
+        return Err(
+            Error::usage("checkpoints need a file that can be replaced").hint("name one with -o FILE")
+        );
+    }
     let target = match args.cgroup {
         Some(path) => TargetChoice::Cgroup(path),
         None => TargetChoice::Command(args.command),
@@ -82,11 +98,37 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         BoundaryChoice::Container => Some(record::Boundary::Container),
         BoundaryChoice::None => Some(record::Boundary::None),
     };
-    let options = record::Options { target, duration: args.duration, boundary, quiet: context.quiet };
+    let options = record::Options {
+        target,
+        duration: args.duration,
+        boundary,
+        quiet: context.quiet,
+        output: args.output.clone(),
+        checkpoint: args.checkpoint,
+    };
     let outcome = record::record(&options)?;
-    recording::save(&outcome.recording, &args.output)?;
+    save(&outcome, &args.output)?;
     summarize(context, &outcome, &args.output);
     Ok(if outcome.command_failed { Exit::Found } else { Exit::Clean })
+}
+
+/// Writes the recording. If there is no room for it any more, it goes to the folder for temporary files: a run can't
+/// be had again.
+fn save(outcome: &Outcome, output: &Path) -> Result<()> {
+    let Err(error) = outcome.save(output) else { return Ok(()) };
+    let spare = tempfile::Builder::new()
+        .prefix("sandbox-trace-")
+        .suffix(if output.extension().is_some_and(|e| e == "zst") { ".json.zst" } else { ".json" })
+        .tempfile()
+        .ok()
+        .and_then(|file| outcome.save(file.path()).ok().and_then(|()| file.into_temp_path().keep().ok()));
+    Err(match spare {
+        Some(spare) => error.hint(format!(
+            "the recording is in {}: make room, and move it to where it belongs",
+            spare.display()
+        )),
+        None => error,
+    })
 }
 
 /// Finds out before the run, not after it, that the result can't be written.
@@ -122,7 +164,7 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
         "✓ {name}: {}, {}, {}, {}, {lost}",
         human_time(recording.duration_ms),
         counted(recording.syscalls.len() as u64, "syscall"),
-        counted(recording.files.len() as u64, "path"),
+        counted(outcome.paths(), "path"),
         counted(recording.executables.len() as u64, "executable"),
     ));
     if let Some(percent) =
@@ -178,6 +220,7 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         for bad in ["", "s", "5d", "-1s", "1.5s", "99999999999999999999s", "9999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");

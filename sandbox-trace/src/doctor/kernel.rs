@@ -64,7 +64,7 @@ fn judge_version(of: Subject, release: &str) -> Check {
 
 pub(super) fn btf(of: Subject) -> Check {
     let file = btf_file();
-    match layout::read(&file) {
+    match layout::open(&file).and_then(|btf| layout::read(&btf)) {
         Ok(_) => of.ok(format!("{} has all that the programs read", file.display())),
         Err(error) => {
             let mut fix =

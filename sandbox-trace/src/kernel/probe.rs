@@ -25,16 +25,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Loads each program. The error is that of the maps, without which no program can be tried.
 pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
-    let mut ebpf = tracer::load(btf_file)?;
-    let btf = tracer::kernel_btf(btf_file)?;
+    let (mut ebpf, btf) = tracer::load(btf_file)?;
     let probe = |name| {
         // The target map is empty: an attached program finds every task outside of it.
         let answer = if name == CAPABILITIES {
             tracer::attach_raw(&mut ebpf, name)
-        } else if REQUIRED.contains(&name) {
-            tracer::attach_btf(&mut ebpf, &btf, name)
         } else {
-            tracer::load_btf(&mut ebpf, &btf, name, "sys_exit").map(drop)
+            tracer::try_btf(&mut ebpf, &btf, name)
         };
         Probe { name, answer }
     };

@@ -63,7 +63,7 @@ pub const CAPABILITIES: &str = "cap_capable";
 impl Tracer {
     /// Loads the programs, fills in the target and attaches. When this returns, nothing of the target is missed.
     pub fn start(options: &Options<'_>) -> Result<Self> {
-        let mut ebpf = load(options.btf)?;
+        let (mut ebpf, btf) = load(options.btf)?;
         let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
         CgroupArray::try_from(map)
             .and_then(|mut target| target.set(0, options.cgroup.as_fd().try_clone_to_owned()?, 0))
@@ -73,19 +73,20 @@ impl Tracer {
             .and_then(|mut begin: Array<_, u32>| begin.set(0, options.begin_at_exec_of, 0))
             .map_err(|e| Error::host("could not set where the recording begins").because(e))?;
 
-        let btf = kernel_btf(options.btf)?;
+        let edition = Edition::of_this_kernel();
         let mut next = ebpf
             .take_map("NEXT")
             .ok_or_else(|| damaged("map NEXT"))
             .and_then(|map| ProgramArray::try_from(map).map_err(|e| damaged("map NEXT").because(e)))?;
+        verify_together(&mut ebpf, edition, &btf)?;
         for (index, name) in (0u32..).zip(program::NAMES_BY_INDEX).skip(1) {
-            let fd = load_btf(&mut ebpf, &btf, name, "sys_exit")?.fd();
+            let fd = ebpf.program(&edition.program(name)).ok_or_else(|| damaged(name))?.fd();
             fd.map_err(|e| Error::host("a tracing program was not loaded").because(e)).and_then(|fd| {
                 next.set(index, fd, 0).map_err(|e| Error::host("could not link the programs").because(e))
             })?;
         }
         for name in REQUIRED {
-            attach_btf(&mut ebpf, &btf, name)?;
+            btf_program(&mut ebpf, edition, name)?.attach().map(drop).map_err(|e| refused(name, e))?;
         }
         let sees_capabilities = match attach_raw(&mut ebpf, CAPABILITIES) {
             Ok(()) => true,
@@ -168,18 +169,25 @@ impl Tracer {
     }
 }
 
-/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet.
-pub fn load(btf: &Path) -> Result<Ebpf> {
-    let mut layout = layout::read(btf)?;
+/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. With it
+/// comes the type information that programs attach by.
+pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
+    let (mut layout, anchors) = {
+        let btf = layout::open(btf)?;
+        (layout::read(&btf)?, btf.anchors())
+    };
+    let parsed = Btf::parse(&anchors, aya::Endianness::default());
+    drop(anchors);
+    let anchors =
+        parsed.map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
     layout.seed = seed()?;
     layout.wake_bytes = u64::from(RING_BYTES / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
     layout.base_filters = own_filters();
     let specs = specs::packed();
     let object = programs::object()?;
-    let btf = kernel_btf(btf)?;
-    EbpfLoader::new()
-        .btf(Some(&btf))
+    let ebpf = EbpfLoader::new()
+        .btf(Some(&anchors))
         .override_global("LAYOUT", &layout, true)
         .override_global("SPECS", &*specs, true)
         .map_max_entries("RING", RING_BYTES)
@@ -188,20 +196,57 @@ pub fn load(btf: &Path) -> Result<Ebpf> {
             Error::host("the kernel did not take the tracing programs' maps")
                 .because(e)
                 .hint("sandbox-trace record needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN) and Linux 5.10 or later")
-        })
+        })?;
+    Ok((ebpf, anchors))
 }
 
-/// Loads one program for a BTF tracepoint: the verifier has its say.
-pub fn load_btf<'a>(
-    ebpf: &'a mut Ebpf,
-    btf: &Btf,
-    name: &str,
-    tracepoint: &str,
-) -> Result<&'a mut BtfTracePoint> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(&Edition::of_this_kernel().program(name)).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
-    program.load(tracepoint, btf).map_err(|e| refused(name, e))?;
-    Ok(program)
+/// The tracepoint of a program that is no raw one: its own name, and `sys_exit` for those that it calls on.
+fn tracepoint(name: &str) -> &str {
+    if REQUIRED.contains(&name) { name } else { "sys_exit" }
+}
+
+/// Loads all programs for BTF tracepoints, each in a thread of its own: the kernel verifies programs of a privileged
+/// loader side by side, and verification is most of the time that loading takes.
+fn verify_together(ebpf: &mut Ebpf, edition: Edition, btf: &Btf) -> Result<()> {
+    let mut wanted: Vec<&str> =
+        REQUIRED.into_iter().chain(program::NAMES_BY_INDEX.into_iter().skip(1)).collect();
+    let mut work: Vec<(&str, &mut BtfTracePoint)> = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        if let Some(place) = wanted.iter().position(|w| edition.program(w) == name) {
+            let name = wanted.swap_remove(place);
+            work.push((name, program.try_into().map_err(|e| refused(name, e))?));
+        }
+    }
+    if let Some(name) = wanted.first() {
+        return Err(damaged(name));
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = work
+            .into_iter()
+            .map(|(name, program)| {
+                let load = move || program.load(tracepoint(name), btf).map_err(|e| refused(name, e));
+                (name, std::thread::Builder::new().name("verify".into()).spawn_scoped(scope, load))
+            })
+            .collect();
+        // In the order of the names, so that of several refusals the same one is told each time.
+        let mut results: Vec<(&str, Result<()>)> = threads
+            .into_iter()
+            .map(|(name, thread)| {
+                let thread = thread.map_err(|e| Error::host("could not start a thread").because(e));
+                let lost = |_| Err(Error::host(format!("loading the tracing program {name} failed")));
+                (name, thread.and_then(|thread| thread.join().unwrap_or_else(lost)))
+            })
+            .collect();
+        results.sort_by_key(|(name, _)| *name);
+        results.into_iter().try_for_each(|(_, result)| result)
+    })
+}
+
+fn btf_program<'a>(ebpf: &'a mut Ebpf, edition: Edition, name: &str) -> Result<&'a mut BtfTracePoint> {
+    ebpf.program_mut(&edition.program(name))
+        .ok_or_else(|| damaged(name))?
+        .try_into()
+        .map_err(|e| refused(name, e))
 }
 
 fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
@@ -210,9 +255,15 @@ fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
         .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.10 or later and root")
 }
 
-/// Loads one program for the BTF tracepoint of its name, and attaches it.
-pub fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
-    load_btf(ebpf, btf, name, name)?.attach().map(|_| ()).map_err(|e| refused(name, e))
+/// Loads one program for a BTF tracepoint, which the verifier has its say on, and attaches it if it has a tracepoint
+/// of its own.
+pub fn try_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
+    let program = btf_program(ebpf, Edition::of_this_kernel(), name)?;
+    program.load(tracepoint(name), btf).map_err(|e| refused(name, e))?;
+    if REQUIRED.contains(&name) {
+        program.attach().map(drop).map_err(|e| refused(name, e))?;
+    }
+    Ok(())
 }
 
 /// Loads and attaches one program on a raw tracepoint.
@@ -224,15 +275,6 @@ pub fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         ebpf.program_mut(name).ok_or_else(|| damaged(name))?.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
     program.attach(name).map(|_| ()).map_err(refused)
-}
-
-/// The kernel's type information as aya wants it.
-pub fn kernel_btf(path: &Path) -> Result<Btf> {
-    Btf::parse_file(path, aya::Endianness::default()).map_err(|e| {
-        Error::host(format!("the kernel's type information {} can't be read", path.display()))
-            .because(e)
-            .hint("use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
-    })
 }
 
 fn damaged(what: &str) -> Error {

@@ -16,104 +16,92 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
+    files::{File, FileKey, Files},
     live::Blocked,
-    meaning::{
-        access_of, call_name, capability_name, error_name, family_name, is_probe, named, operation,
-        socket_type_name,
-    },
+    meaning::{access_of, named},
     roots::Roots,
+    seen::{By, ExeId, Seen},
+    store::Table,
+    strings::{StringId, Strings},
 };
-use crate::{
-    kernel::{specs, tracer::Count},
-    recording::{
-        Access, ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed,
-        FileAccess, NetworkUse, Recording, Syscall,
-    },
-};
+use crate::{kernel::tracer::Count, recording::Access};
 
-/// Most facts of one kind that are kept; a target that makes more on purpose is reported as a loss.
-const MAX_FACTS: usize = 4_000_000;
+/// Most memory for paths, accesses and executables; what a target makes beyond on purpose is reported as a loss. It
+/// holds some two million paths of ordinary length.
+const MAX_BYTES: usize = 176 << 20;
+/// Most uses of sockets that are kept: each address is one, and a scan of a network makes many.
+const MAX_NETWORK: usize = 100_000;
+/// Most pairs of user and group id that are kept: all that a user namespace usually has.
+const MAX_CREDENTIALS: usize = 65_536;
 /// Most argument tuples that are kept of one call.
 const MAX_TUPLES: usize = 4096;
 
-/// An executable, by the kernel side's key.
-type Key = u64;
-
-/// First sight, and who.
+/// What is known of one system call.
 #[derive(Debug, Clone, Default)]
-struct Seen {
-    first_ns: u64,
-    by: BTreeSet<Key>,
-}
-
-impl Seen {
-    fn add(&mut self, header: &Header) {
-        self.first_ns = if self.first_ns == 0 { header.time_ns } else { self.first_ns.min(header.time_ns) };
-        if header.exe != 0 {
-            self.by.insert(header.exe);
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.first_ns = match (self.first_ns, other.first_ns) {
-            (0, first) | (first, 0) => first,
-            (a, b) => a.min(b),
-        };
-        self.by.extend(other.by);
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Call {
-    seen: Seen,
-    succeeded: bool,
-    errors: BTreeSet<u32>,
-    tuples: BTreeMap<BTreeMap<u8, u64>, BTreeSet<Key>>,
+pub struct Call {
+    pub(super) seen: Seen,
+    pub(super) succeeded: bool,
+    pub(super) errors: BTreeSet<u32>,
+    pub(super) tuples: BTreeMap<BTreeMap<u8, u64>, By>,
     /// Keys of the facts that it was made of.
-    keys: BTreeSet<u64>,
+    pub(super) keys: BTreeSet<u64>,
 }
 
+/// What is known of one capability.
 #[derive(Debug, Clone, Default)]
-struct File {
-    seen: Seen,
-    access: Access,
-    owner: Option<bool>,
-    operations: BTreeSet<&'static str>,
+pub struct Capability {
+    pub(super) seen: Seen,
+    pub(super) calls: BTreeSet<(u8, u32)>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Capability {
-    seen: Seen,
-    calls: BTreeSet<(u8, u32)>,
-}
-
-/// Path, link target, error.
-type FileKey = (BytePath, Option<BytePath>, u32);
 /// Operation, family, type, protocol, address, error.
-type NetworkKey = (u8, u16, u16, u32, Option<BytePath>, u32);
+pub type NetworkKey = (u8, u16, u16, u32, Option<StringId>, u32);
 
-/// The facts of one place that a task can stand in.
+/// The facts of one place that a task can stand in, but for the accesses to files.
 #[derive(Debug, Default)]
-struct Facts {
-    calls: BTreeMap<(u8, u32), Call>,
-    files: BTreeMap<FileKey, File>,
-    network: BTreeMap<NetworkKey, Seen>,
+pub struct Facts {
+    pub(super) calls: BTreeMap<(u8, u32), Call>,
+    pub(super) network: BTreeMap<NetworkKey, Seen>,
     /// By number, and whether it was granted.
-    capabilities: BTreeMap<(u32, bool), Capability>,
-    credentials: BTreeMap<(u32, u32), BTreeSet<Key>>,
-    executed: BTreeSet<Key>,
+    pub(super) capabilities: BTreeMap<(u32, bool), Capability>,
+    pub(super) credentials: BTreeMap<(u32, u32), By>,
+    pub(super) executed: BTreeSet<ExeId>,
 }
+
+/// Where a task stood, as a number: [`class`], and apart from it the calls of a runtime's set-up that were made with
+/// a filter in force, which are the runtime's needs of the filter.
+pub mod place {
+    /// In the host's mount namespace.
+    pub const HOST: u8 = 0;
+    /// A container runtime's set-up.
+    pub const SETUP: u8 = 1;
+    /// Inside the container.
+    pub const INSIDE: u8 = 2;
+    /// A container runtime's set-up, under a filter.
+    pub const FILTERED_SETUP: u8 = 3;
+}
+
+/// An executable that caused facts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Exe {
+    /// Its path; none until the kernel side has sent it.
+    pub(super) path: Option<StringId>,
+}
+
+/// How often facts happened, by the kernel side's key.
+pub type Counts = Table<u64, Count>;
 
 /// Keeps facts until the recording is made of them.
 #[derive(Debug, Default)]
 pub struct Collector {
-    by_class: [Facts; 3],
-    /// Calls of a runtime's set-up that were made with a filter in force: the runtime's needs of the filter.
-    filtered_setup: Facts,
-    executables: HashMap<Key, BytePath>,
+    pub(super) by_place: [Facts; 4],
+    pub(super) files: Files,
+    pub(super) strings: Strings,
+    pub(super) exes: Vec<Exe>,
+    exe_ids: HashMap<u64, ExeId>,
     roots: Roots,
     /// Paths that a directory was seen at, with their slash.
-    directories: HashSet<Vec<u8>>,
+    directories: HashSet<StringId>,
     /// Distinct facts so far, for the progress line.
     pub distinct: Distinct,
     /// Ring records that could not be read.
@@ -121,7 +109,9 @@ pub struct Collector {
     overflow: u64,
     tuple_overflow: u64,
     /// How often facts happened, by key.
-    counts: HashMap<u64, Count>,
+    pub(super) counts: Counts,
+    /// Memory that is taken beside files, strings and counts.
+    other_bytes: usize,
 }
 
 /// How many distinct facts there are.
@@ -159,18 +149,14 @@ impl Collector {
         let Fact { header, body } = fact;
         if header.pushed_out.key != 0 {
             let SeenFact { key, count, last_ms } = header.pushed_out;
-            self.counts.entry(key).or_default().add(u64::from(count), u64::from(last_ms));
+            self.count_one(key, u64::from(count), u64::from(last_ms));
         }
         match body {
             Body::Count => {
                 let [count, last_ms, ..] = header.args;
-                self.counts.entry(header.key).or_default().add(count, last_ms);
+                self.count_one(header.key, count, last_ms);
             }
-            Body::Executable(path) => {
-                if self.executables.len() < MAX_FACTS {
-                    self.executables.insert(header.exe, path.into());
-                }
-            }
+            Body::Executable(path) => self.executable(&header, &path),
             Body::Call => self.call(&header),
             Body::Capability => self.capability(&header),
             Body::File(path) => self.file(&header, path),
@@ -180,25 +166,85 @@ impl Collector {
         }
     }
 
-    fn facts(&mut self, header: &Header) -> &mut Facts {
-        let facts = match header.class & !class::FILTERED {
-            class::SETUP if header.class & class::FILTERED != 0 => &mut self.filtered_setup,
-            class::SETUP => &mut self.by_class[1],
-            class::INSIDE => &mut self.by_class[2],
-            _ => &mut self.by_class[0],
-        };
-        facts.credentials.entry((header.uid, header.gid)).or_default().insert(header.exe);
+    /// Whether there is no more room for facts that were not seen before.
+    fn full(&self) -> bool {
+        self.strings.bytes() + self.files.bytes() + self.counts.bytes() + self.other_bytes >= MAX_BYTES
+    }
+
+    /// The id of a string; `None` if it is a new one and there is no room.
+    fn string(&mut self, bytes: &[u8]) -> Option<StringId> {
+        if self.full() { self.strings.find(bytes) } else { self.strings.keep(bytes) }
+    }
+
+    /// Who caused a fact; `None` if the task had no executable any more.
+    fn exe(&mut self, header: &Header) -> Option<ExeId> {
+        const BYTES: usize = 64;
+        if header.exe == 0 {
+            return None;
+        }
+        if let Some(id) = self.exe_ids.get(&header.exe) {
+            return Some(*id);
+        }
+        if self.full() {
+            self.overflow += 1;
+            return None;
+        }
+        let id = ExeId::try_from(self.exes.len()).ok()?;
+        self.exes.push(Exe::default());
+        self.exe_ids.insert(header.exe, id);
+        self.other_bytes += BYTES;
+        Some(id)
+    }
+
+    fn executable(&mut self, header: &Header, path: &[u8]) {
+        let Some(id) = self.exe(header) else { return };
+        let path = self.string(path);
+        self.overflow += u64::from(path.is_none());
+        if let Some(exe) = self.exes.get_mut(id as usize) {
+            exe.path = path;
+        }
+    }
+
+    fn place(header: &Header) -> u8 {
+        match header.class & !class::FILTERED {
+            class::SETUP if header.class & class::FILTERED != 0 => place::FILTERED_SETUP,
+            class::SETUP => place::SETUP,
+            class::INSIDE => place::INSIDE,
+            _ => place::HOST,
+        }
+    }
+
+    /// The facts of the place where the task stood; the executable counts as one that ran there.
+    fn facts(&mut self, header: &Header, exe: Option<ExeId>) -> &mut Facts {
+        let place = usize::from(Self::place(header));
+        let [host, ..] = &self.by_place;
+        // A place is always one of the four.
+        let known = self.by_place.get(place).unwrap_or(host);
+        let new = !known.credentials.contains_key(&(header.uid, header.gid));
+        let room = !new || known.credentials.len() < MAX_CREDENTIALS;
+        self.overflow += u64::from(!room);
+        let place = if place < self.by_place.len() { place } else { 0 };
+        #[expect(clippy::indexing_slicing, reason = "the line above has it in range")]
+        let facts = &mut self.by_place[place];
+        if room {
+            let by = facts.credentials.entry((header.uid, header.gid)).or_default();
+            if let Some(exe) = exe {
+                self.other_bytes += by.add(exe);
+            }
+        }
         facts
     }
 
     fn call(&mut self, header: &Header) {
         let tuple: BTreeMap<u8, u64> =
             (0u8..).zip(header.args).filter(|(index, _)| header.mask & (1 << index) != 0).collect();
-        let facts = self.facts(header);
+        let exe = self.exe(header);
+        let facts = self.facts(header, exe);
         let new = !facts.calls.contains_key(&(header.arch, header.nr));
         let call = facts.calls.entry((header.arch, header.nr)).or_default();
-        call.seen.add(header);
-        call.keys.insert(header.key);
+        let mut bytes = call.seen.add(header, exe);
+        // A key and its share of a tree.
+        bytes += if call.keys.insert(header.key) { 16 } else { 0 };
         if header.errno == 0 {
             call.succeeded = true;
         } else {
@@ -208,21 +254,25 @@ impl Collector {
         if header.mask != 0 {
             full = call.tuples.len() >= MAX_TUPLES && !call.tuples.contains_key(&tuple);
             if !full {
-                call.tuples.entry(tuple).or_default().insert(header.exe);
+                let by = call.tuples.entry(tuple).or_default();
+                bytes += exe.map_or(0, |exe| by.add(exe));
             }
         }
+        self.other_bytes += bytes;
         self.tuple_overflow += u64::from(full);
         self.distinct.syscalls += u64::from(new);
     }
 
     fn capability(&mut self, header: &Header) {
         let [number, ..] = header.args;
-        let facts = self.facts(header);
+        let exe = self.exe(header);
+        let facts = self.facts(header, exe);
         let key = (u32::try_from(number).unwrap_or(u32::MAX), header.errno == 0);
         let new = !facts.capabilities.contains_key(&key);
         let entry = facts.capabilities.entry(key).or_default();
-        entry.seen.add(header);
+        let bytes = entry.seen.add(header, exe);
         entry.calls.insert((header.arch, header.nr));
+        self.other_bytes += bytes;
         self.distinct.capabilities += u64::from(new);
     }
 
@@ -234,38 +284,50 @@ impl Collector {
             path.push(b'/');
         }
         let owner = Some(header.flags & flag::OWNER != 0);
-        self.access(header, path, access_of(bits), owner, None);
+        self.access(header, &path, access_of(bits), owner, None);
     }
 
     fn access(
         &mut self,
         header: &Header,
-        path: Vec<u8>,
+        path: &[u8],
         access: Access,
         owner: Option<bool>,
-        link_target: Option<Vec<u8>>,
+        link_target: Option<&[u8]>,
     ) {
-        let facts = self.facts(header);
-        let key = (path.into(), link_target.map(BytePath::from), header.errno);
-        let new = !facts.files.contains_key(&key);
-        if new && facts.files.len() >= MAX_FACTS {
+        let exe = self.exe(header);
+        self.facts(header, exe);
+        let path = self.string(path);
+        let link_target = link_target.map(|target| self.string(target));
+        let (Some(path), Some(link_target)) = (path, link_target.map_or(Some(None), |id| id.map(Some)))
+        else {
             self.overflow += 1;
             return;
-        }
-        let file = facts.files.entry(key).or_default();
-        file.owner = match (new, file.owner, owner) {
-            (true, _, owner) => owner,
-            (false, Some(a), Some(b)) => Some(a && b),
-            _ => None,
         };
-        file.seen.add(header);
-        file.access |= access;
-        file.operations.insert(operation(header.op));
-        self.distinct.paths += u64::from(new && header.errno == 0);
+        let errno = u16::try_from(header.errno).unwrap_or(u16::MAX);
+        let key = FileKey { path, link_target, errno, place: Self::place(header) };
+        let known = self.files.find(&key);
+        let number = match known {
+            Some(number) => Some(number),
+            None if self.full() => None,
+            None => self.files.insert(key, File::new(access, owner, header.op)),
+        };
+        let Some(file) = number.and_then(|number| self.files.get_mut(number)) else {
+            self.overflow += 1;
+            return;
+        };
+        if known.is_some() {
+            file.add(access, owner, header.op);
+        }
+        let bytes = file.seen.add(header, exe);
+        self.other_bytes += bytes;
+        self.distinct.paths += u64::from(known.is_none() && header.errno == 0);
     }
 
     fn exec(&mut self, header: &Header, path: Vec<u8>, script: Option<Name>) {
-        self.facts(header).executed.insert(header.exe);
+        let exe = self.exe(header);
+        let facts = self.facts(header, exe);
+        facts.executed.extend(exe);
         // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
         // opened by the kernel and needs nothing as long as the profile stays the same.
         let path = match script {
@@ -273,16 +335,21 @@ impl Collector {
             None => path,
         };
         let header = Header { op: op::EXEC, ..*header };
-        self.access(&header, path, Access::EXEC, None, None);
+        self.access(&header, &path, Access::EXEC, None, None);
     }
 
     fn names(&mut self, header: &Header, first: Option<Name>, second: Option<Name>) {
         let place = self.roots.of(header);
-        for (path, access, link_target) in named(place, &self.directories, header, first, second) {
-            if path.ends_with(b"/") && self.directories.len() < MAX_FACTS {
-                self.directories.insert(path.clone());
+        let known_directory =
+            |path: &[u8]| self.strings.find(path).is_some_and(|id| self.directories.contains(&id));
+        for (path, access, link_target) in named(place, &known_directory, header, first, second) {
+            if path.ends_with(b"/")
+                && let Some(id) = self.string(&path)
+                && self.directories.insert(id)
+            {
+                self.other_bytes += 8;
             }
-            self.access(header, path, access, None, link_target);
+            self.access(header, &path, access, None, link_target.as_deref());
         }
     }
 
@@ -294,9 +361,17 @@ impl Collector {
             Some(Address::Path(path)) => {
                 let path = self.roots.of(header).path(&Name { base, name: path }, true);
                 if header.op == op::BIND {
-                    self.access(header, path.clone(), Access::CREATE, Some(true), None);
+                    self.access(header, &path, Access::CREATE, Some(true), None);
                 }
                 Some([b"unix:".as_slice(), &path].concat())
+            }
+        };
+        let address = match address.map(|address| self.string(&address)) {
+            None => None,
+            Some(Some(id)) => Some(id),
+            Some(None) => {
+                self.overflow += 1;
+                return;
             }
         };
         let key = (
@@ -304,24 +379,29 @@ impl Collector {
             u16::try_from(family).unwrap_or(u16::MAX),
             u16::try_from(socket_type).unwrap_or(u16::MAX),
             u32::try_from(protocol).unwrap_or(u32::MAX),
-            address.map(BytePath::from),
+            address,
             // A connection in progress was allowed, which is all that counts here.
             if header.errno == Errno::EINPROGRESS as u32 { 0 } else { header.errno },
         );
-        let facts = self.facts(header);
+        let exe = self.exe(header);
+        let facts = self.facts(header, exe);
         let new = !facts.network.contains_key(&key);
-        if new && facts.network.len() >= MAX_FACTS {
+        if new && facts.network.len() >= MAX_NETWORK {
             self.overflow += 1;
             return;
         }
-        facts.network.entry(key).or_default().add(header);
+        let bytes = facts.network.entry(key).or_default().add(header, exe);
+        self.other_bytes += bytes;
         self.distinct.network += u64::from(new);
     }
 
     /// Takes in a call that a live task is blocked in.
     pub fn blocked_call(&mut self, blocked: &Blocked) {
         // `/proc` knows the image by its path, the facts by the kernel side's key.
-        let known = self.executables.iter().find(|(_, path)| **path == blocked.image);
+        let path = self.strings.find(blocked.image.as_bytes());
+        let known = self.exe_ids.iter().find(|(_, id)| {
+            path.is_some() && self.exes.get(**id as usize).is_some_and(|exe| exe.path == path)
+        });
         let exe = known.map_or(0, |(key, _)| *key);
         self.call(&Header { exe, ..blocked.header });
     }
@@ -329,16 +409,26 @@ impl Collector {
     /// Takes in what the kernel side's maps counted.
     pub fn count(&mut self, counts: &HashMap<u64, Count>) {
         for (key, count) in counts {
-            self.counts.entry(*key).or_default().add(count.count, count.last_ms);
+            self.count_one(*key, count.count, count.last_ms);
+        }
+    }
+
+    fn count_one(&mut self, key: u64, count: u64, last_ms: u64) {
+        let number = match self.counts.find(&key) {
+            None if self.full() => None,
+            None => self.counts.insert(key, Count::default()),
+            known => known,
+        };
+        match number.and_then(|number| self.counts.get_mut(number)) {
+            Some(known) => known.add(count, last_ms),
+            None => self.overflow += 1,
         }
     }
 
     /// How often calls with this number were made, on all architectures.
     pub fn calls_with_number(&self, nr: u32) -> u64 {
-        let all = self.by_class.iter().chain([&self.filtered_setup]);
-        all.flat_map(|facts| facts.calls.iter().filter(|((_, n), _)| *n == nr))
-            .map(|(_, call)| call.count(&self.counts))
-            .sum()
+        let all = self.by_place.iter().flat_map(|facts| facts.calls.iter());
+        all.filter(|((_, n), _)| *n == nr).map(|(_, call)| call.count(&self.counts)).sum()
     }
 
     /// To be called now and then.
@@ -348,7 +438,7 @@ impl Collector {
 
     /// Whether any task ran an image from inside another mount namespace.
     pub fn has_container(&self) -> bool {
-        let [_, _, inside] = &self.by_class;
+        let [_, _, inside, _] = &self.by_place;
         !inside.executed.is_empty() || !inside.calls.is_empty()
     }
 
@@ -360,202 +450,12 @@ impl Collector {
             ("undecodable", self.undecodable),
         ]
     }
-
-    /// Fills in what was collected. `start_ns` is when the recording began, on the clock of the facts.
-    pub fn finish(
-        self,
-        boundary: Boundary,
-        start_ns: u64,
-        recording: &mut Recording,
-    ) {
-        let [host, setup, inside] = self.by_class;
-        let facts = match boundary {
-            Boundary::Container => {
-                let mut facts = inside;
-                facts.merge(Facts { calls: self.filtered_setup.calls, ..Facts::default() });
-                facts
-            }
-            Boundary::None => {
-                let mut facts = host;
-                for other in [setup, inside, self.filtered_setup] {
-                    facts.merge(other);
-                }
-                facts
-            }
-        };
-        let names = Names::of(&facts, &self.executables, start_ns);
-        facts.print(&names, &self.counts, recording);
-        recording.executables = names.executables;
-    }
 }
 
 impl Call {
     /// How often it was made; a call that a task is still blocked in has not been counted, but was made.
-    fn count(&self, counts: &HashMap<u64, Count>) -> u64 {
-        let counted: u64 = self.keys.iter().filter_map(|key| counts.get(key)).map(|c| c.count).sum();
-        counted.max(1)
-    }
-}
-
-impl Facts {
-    fn merge(&mut self, other: Self) {
-        let Self { calls, files, network, capabilities, credentials, executed } = other;
-        for (key, call) in calls {
-            let mine = self.calls.entry(key).or_default();
-            mine.seen.merge(call.seen);
-            mine.keys.extend(call.keys);
-            mine.succeeded |= call.succeeded;
-            mine.errors.extend(call.errors);
-            for (tuple, by) in call.tuples {
-                mine.tuples.entry(tuple).or_default().extend(by);
-            }
-        }
-        for (key, file) in files {
-            let new = !self.files.contains_key(&key);
-            let mine = self.files.entry(key).or_default();
-            mine.owner = match (new, mine.owner, file.owner) {
-                (true, _, owner) => owner,
-                (false, Some(a), Some(b)) => Some(a && b),
-                _ => None,
-            };
-            mine.seen.merge(file.seen);
-            mine.access |= file.access;
-            mine.operations.extend(file.operations);
-        }
-        for (key, seen) in network {
-            self.network.entry(key).or_default().merge(seen);
-        }
-        for (key, capability) in capabilities {
-            let mine = self.capabilities.entry(key).or_default();
-            mine.seen.merge(capability.seen);
-            mine.calls.extend(capability.calls);
-        }
-        for (key, by) in credentials {
-            self.credentials.entry(key).or_default().extend(by);
-        }
-        self.executed.extend(executed);
-    }
-
-    fn print(self, names: &Names, counts: &HashMap<u64, Count>, recording: &mut Recording) {
-        recording.syscalls = self
-            .calls
-            .into_iter()
-            .map(|((arch, nr), call)| Syscall {
-                arch: specs::arch_name(arch).into(),
-                nr,
-                name: call_name(arch, nr),
-                count: call.count(counts),
-                args: call
-                    .tuples
-                    .into_iter()
-                    .map(|(values, by)| ArgTuple { values, by: names.indices(&by) })
-                    .collect(),
-                errors: call
-                    .errors
-                    .iter()
-                    .map(|e| error_name(*e))
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                succeeded: call.succeeded,
-                first_ms: names.milliseconds(call.seen.first_ns),
-                by: names.indices(&call.seen.by),
-            })
-            .collect();
-        recording.failed = Failed::default();
-        for ((path, link_target, errno), file) in self.files {
-            let access = FileAccess {
-                path,
-                access: file.access,
-                link_target,
-                owner: file.owner,
-                operations: file.operations.into_iter().map(Into::into).collect(),
-                error: (errno != 0).then(|| error_name(errno)),
-                first_ms: names.milliseconds(file.seen.first_ns),
-                by: names.indices(&file.seen.by),
-            };
-            if errno == 0 { recording.files.push(access) } else { recording.failed.files.push(access) }
-        }
-        for ((operation_nr, family, kind, protocol, address, errno), seen) in self.network {
-            let usage = NetworkUse {
-                operation: operation(operation_nr).into(),
-                family: family_name(family),
-                family_nr: family,
-                socket_type: socket_type_name(kind),
-                type_nr: kind,
-                protocol,
-                address,
-                error: (errno != 0).then(|| error_name(errno)),
-                first_ms: names.milliseconds(seen.first_ns),
-                by: names.indices(&seen.by),
-            };
-            if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
-        }
-        recording.capabilities = self
-            .capabilities
-            .into_iter()
-            .map(|((number, granted), capability)| CapabilityUse {
-                name: capability_name(number),
-                nr: number,
-                granted,
-                probe: capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
-                syscalls: capability
-                    .calls
-                    .iter()
-                    .map(|(arch, nr)| call_name(*arch, *nr))
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                first_ms: names.milliseconds(capability.seen.first_ns),
-                by: names.indices(&capability.seen.by),
-            })
-            .collect();
-        recording.credentials = self
-            .credentials
-            .into_iter()
-            .map(|((uid, gid), by)| Credential { uid, gid, by: names.indices(&by) })
-            .collect();
-    }
-}
-
-/// Executable keys → the recording's list, sorted by path.
-struct Names {
-    executables: Vec<Executable>,
-    index: HashMap<Key, ExecutableIndex>,
-    start_ns: u64,
-}
-
-impl Names {
-    fn of(facts: &Facts, paths: &HashMap<Key, BytePath>, start_ns: u64) -> Self {
-        let mut used: BTreeSet<Key> = facts.executed.clone();
-        used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
-        used.extend(facts.files.values().flat_map(|file| file.seen.by.iter()));
-        used.extend(facts.network.values().flat_map(|seen| seen.by.iter()));
-        used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
-        used.extend(facts.credentials.values().flatten());
-        used.remove(&0);
-        let path = |key: &Key| paths.get(key).cloned().unwrap_or_default();
-        // One entry a path, though two mounts or two inodes may have had it.
-        let mut by_path: BTreeMap<BytePath, bool> = BTreeMap::new();
-        for key in &used {
-            *by_path.entry(path(key)).or_default() |= facts.executed.contains(key);
-        }
-        let position: HashMap<&BytePath, ExecutableIndex> = by_path.keys().zip(0..).collect();
-        let index = used.iter().filter_map(|key| Some((*key, *position.get(&path(key))?))).collect();
-        let executables = by_path
-            .iter()
-            .map(|(path, executed)| Executable { path: path.clone(), executed: *executed })
-            .collect();
-        Self { executables, index, start_ns }
-    }
-
-    fn indices(&self, keys: &BTreeSet<Key>) -> Vec<ExecutableIndex> {
-        let set: BTreeSet<ExecutableIndex> =
-            keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
-        set.into_iter().collect()
-    }
-
-    fn milliseconds(&self, ns: u64) -> u64 {
-        ns.saturating_sub(self.start_ns) / 1_000_000
+    pub fn count(&self, counts: &Counts) -> u64 {
+        let counted = self.keys.iter().filter_map(|key| counts.get(counts.find(key)?));
+        counted.map(|(_, count)| count.count).sum::<u64>().max(1)
     }
 }

@@ -1,7 +1,5 @@
 //! What the kernel side's codes mean: operations on names as accesses to paths, numbers as names. Pure.
 
-use std::collections::HashSet;
-
 use nix::errno::Errno;
 use sandbox_trace_ebpf::{Header, spec::op};
 
@@ -11,7 +9,7 @@ use crate::{kernel::specs, linux, recording::Access};
 /// What an operation on names accesses: path, access, link target.
 pub fn named(
     place: Place<'_>,
-    directories: &HashSet<Vec<u8>>,
+    known_directory: &dyn Fn(&[u8]) -> bool,
     header: &Header,
     first: Option<Name>,
     second: Option<Name>,
@@ -31,9 +29,8 @@ pub fn named(
         path
     };
     // What is gone by now is what it was when it was made or renamed.
-    let is_directory = |path: &[u8]| {
-        place.is_directory(path).unwrap_or_else(|| directories.contains(&directory(path.to_vec())))
-    };
+    let is_directory =
+        |path: &[u8]| place.is_directory(path).unwrap_or_else(|| known_directory(&directory(path.to_vec())));
     let slash = |path: Vec<u8>| if is_directory(&path) { directory(path) } else { path };
     let Some(first) = first else { return Vec::new() };
     let follow = |yes: bool| place.path(&first, yes);

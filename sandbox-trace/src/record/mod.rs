@@ -5,15 +5,23 @@
 //! each fact once, [`session`] runs it all until the target ends.
 
 mod address;
+mod checkpoint;
 mod collect;
 mod command;
 pub mod decode;
+mod files;
 mod live;
 mod meaning;
+mod memory;
+mod print;
+mod privileges;
 mod progress;
 mod resolve;
 mod roots;
+mod seen;
 mod session;
+mod store;
+mod strings;
 
 pub use self::collect::Boundary;
 pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};

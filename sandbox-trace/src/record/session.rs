@@ -20,9 +20,12 @@ use tokio::{
 };
 
 use super::{
+    checkpoint::Checkpoints,
     collect::{Boundary, Collector},
     command::Held,
-    decode, live,
+    decode, live, memory,
+    print::{Accesses, print},
+    privileges,
     progress::Progress,
 };
 use crate::{
@@ -33,7 +36,7 @@ use crate::{
         tracer::{self, Tracer},
     },
     output,
-    recording::{BytePath, Host, Recording, Resources, SCHEMA, Target},
+    recording::{self, BytePath, Host, Recording, Resources, SCHEMA, Target},
 };
 
 /// Names another file to take the kernel's type information from; for trying out a kernel that has none.
@@ -43,6 +46,8 @@ pub const BTF_VARIABLE: &str = "SANDBOX_TRACE_BTF";
 const TICK: Duration = Duration::from_millis(100);
 /// How long a command that was told to stop may take, before the recording ends without it.
 const GRACE: Duration = Duration::from_secs(5);
+/// Most records that are read before signals and the clock are looked at again; more than the ring can hold.
+const AT_ONCE: u32 = 65_536;
 
 /// What to record.
 #[derive(Debug, Clone)]
@@ -64,17 +69,34 @@ pub struct Options {
     pub boundary: Option<Boundary>,
     /// No progress line.
     pub quiet: bool,
+    /// Where the recording will go.
+    pub output: PathBuf,
+    /// How often the recording so far is written there.
+    pub checkpoint: Option<Duration>,
 }
 
 /// A finished recording, and how its command ended.
-#[derive(Debug)]
 pub struct Outcome {
-    /// The recording.
+    /// The recording, but for the file accesses.
     pub recording: Recording,
+    accesses: Accesses,
     /// Whether a recorded command ended by itself, and failed.
     pub command_failed: bool,
     /// When the last fact was new, in milliseconds of the run.
     pub last_new_ms: u64,
+}
+
+impl Outcome {
+    /// How many accesses to files were granted.
+    pub fn paths(&self) -> u64 {
+        self.accesses.iter(false).count() as u64
+    }
+
+    /// Writes the recording whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (granted, failed) = (|| self.accesses.iter(false), || self.accesses.iter(true));
+        recording::save_streamed(&self.recording, granted, failed, path)
+    }
 }
 
 /// Why a recording ended.
@@ -83,6 +105,17 @@ enum Ended {
     Target,
     Duration,
     Signal,
+    /// It has not.
+    Not,
+}
+
+/// When a recording began, by each clock.
+#[derive(Debug, Clone, Copy)]
+struct Began {
+    /// On the clock of the facts.
+    ns: u64,
+    instant: Instant,
+    time: SystemTime,
 }
 
 /// Records until the target ends, the time is up or a signal comes. Says `armed` on stderr when nothing can be
@@ -92,6 +125,7 @@ pub fn record(options: &Options) -> Result<Outcome> {
         return Err(Error::host("recording needs root: it loads eBPF programs and reads other processes")
             .hint("run it with sudo"));
     }
+    memory::settle();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -219,27 +253,32 @@ impl<'a> Session<'a> {
             .map_err(std::io::Error::from)
             .map_err(|e| Error::host("could not wait for the ring buffer").because(e))?;
         let mut progress = Progress::start(self.options.quiet);
-        let (start_ns, start) = (monotonic_ns()?, Instant::now());
-        let started = SystemTime::now();
+        let mut checkpoints = Checkpoints::new(self.options.checkpoint);
+        let own_cgroups = matches!(self.options.target, TargetChoice::Command(_));
+        privileges::give_up(&self.options.output, own_cgroups);
+        memory::give_back();
+        let began = Began { ns: monotonic_ns()?, instant: Instant::now(), time: SystemTime::now() };
         // A command may end before the first tick: that it was there is known now.
         self.sample();
         output::note("armed");
         go(self)?;
 
-        let end = self.options.duration.map(|duration| start + duration);
+        checkpoints.start();
+        let end = self.options.duration.map(|duration| began.instant + duration);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut grace: Option<Instant> = None;
         let ended = loop {
             tokio::select! {
                 guard = ring.readable_mut() => {
-                    if let Ok(mut guard) = guard {
-                        self.drain(guard.get_inner_mut());
+                    if let Ok(mut guard) = guard
+                        && self.drain(guard.get_inner_mut())
+                    {
                         guard.clear_ready();
                     }
                 }
                 _ = tick.tick() => {
-                    self.tracer.tell_time(u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX));
+                    self.tracer.tell_time(u32::try_from(began.instant.elapsed().as_millis()).unwrap_or(u32::MAX));
                     self.drain(ring.get_mut());
                     self.collector.tidy();
                     self.sample();
@@ -250,6 +289,7 @@ impl<'a> Session<'a> {
                     if grace.is_some_and(|until| Instant::now() >= until) {
                         break Ended::Signal;
                     }
+                    checkpoints.look(|| self.conclude(Ended::Not, began)?.save(&self.options.output));
                 }
                 _ = interrupt.recv() => if self.stop(None, &mut grace) { break Ended::Signal },
                 _ = terminate.recv() => if self.stop(Some(Signal::SIGTERM), &mut grace) { break Ended::Signal },
@@ -257,7 +297,9 @@ impl<'a> Session<'a> {
             }
         };
         progress.finish();
-        self.finish(&mut ring, ended, start_ns, start, started)
+        checkpoints.stop();
+        self.drain(ring.get_mut());
+        self.conclude(ended, began)
     }
 
     /// A signal came. A command is told too and may end in peace; without one, or the second time, it is over.
@@ -271,8 +313,10 @@ impl<'a> Session<'a> {
         false
     }
 
-    fn drain(&mut self, ring: &mut RingBuf<MapData>) {
-        while let Some(bytes) = ring.next() {
+    /// Reads what is in the ring. False if there may be more: a target may make facts as fast as they are read.
+    fn drain(&mut self, ring: &mut RingBuf<MapData>) -> bool {
+        for _ in 0..AT_ONCE {
+            let Some(bytes) = ring.next() else { return true };
             match decode::decode(&bytes) {
                 Some(fact) => {
                     let (before, time) = (self.collector.distinct.total(), fact.header.time_ns);
@@ -284,6 +328,7 @@ impl<'a> Session<'a> {
                 None => self.collector.undecodable += 1,
             }
         }
+        false
     }
 
     /// Looks at what the target uses.
@@ -343,19 +388,11 @@ impl<'a> Session<'a> {
         kernel + self.collector.losses().iter().map(|(_, n)| n).sum::<u64>()
     }
 
-    fn finish(
-        &mut self,
-        ring: &mut AsyncFd<RingBuf<MapData>>,
-        ended: Ended,
-        start_ns: u64,
-        start: Instant,
-        started: SystemTime,
-    ) -> Result<Outcome> {
-        self.drain(ring.get_mut());
+    /// Makes the recording of all that was collected; of the ring, only what has been read.
+    fn conclude(&mut self, ended: Ended, began: Began) -> Result<Outcome> {
         for blocked in live::blocked_calls(&self.cgroup, monotonic_ns()?) {
             self.collector.blocked_call(&blocked);
         }
-        self.drain(ring.get_mut());
         self.sample();
         self.collector.count(&self.tracer.counts()?);
         let collector = std::mem::take(&mut self.collector);
@@ -383,8 +420,8 @@ impl<'a> Session<'a> {
             complete: false,
             losses,
             warnings: Vec::new(),
-            started: rfc3339(started),
-            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            started: rfc3339(began.time),
+            duration_ms: u64::try_from(began.instant.elapsed().as_millis()).unwrap_or(u64::MAX),
             host: self.host(),
             target: self.target(boundary, ended),
             executables: Vec::new(),
@@ -394,17 +431,19 @@ impl<'a> Session<'a> {
             capabilities: Vec::new(),
             credentials: Vec::new(),
             resources: self.resources.clone(),
-            failed: crate::recording::Failed::default(),
+            failed: recording::Failed::default(),
         };
-        collector.finish(boundary, start_ns, &mut recording);
+        let accesses = print(collector, boundary, began.ns, &mut recording);
         recording.normalize();
-        recording.complete = recording.losses.values().all(|n| *n == 0);
-        recording.warnings = warnings(&recording);
+        recording.complete = ended != Ended::Not && recording.losses.values().all(|n| *n == 0);
+        let empty = recording.syscalls.is_empty() && accesses.iter(false).next().is_none();
+        recording.warnings = warnings(&recording, empty);
         let failed = self.status.is_some_and(|status| !status.success());
         Ok(Outcome {
             command_failed: ended == Ended::Target && failed,
-            last_new_ms: self.last_new_ns.saturating_sub(start_ns) / 1_000_000,
+            last_new_ms: self.last_new_ns.saturating_sub(began.ns) / 1_000_000,
             recording,
+            accesses,
         })
     }
 
@@ -444,6 +483,7 @@ impl<'a> Session<'a> {
                 Ended::Target => "target-ended",
                 Ended::Duration => "duration",
                 Ended::Signal => "signal",
+                Ended::Not => "checkpoint",
             }
             .into(),
         }
@@ -451,15 +491,18 @@ impl<'a> Session<'a> {
 }
 
 /// What a reader of the recording should know about its limits.
-fn warnings(recording: &Recording) -> Vec<String> {
+fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
     let mut out = Vec::new();
+    if recording.target.ended == "checkpoint" {
+        out.push("this is a checkpoint: what the target did after it is not in here".into());
+    }
     if !recording.host.observed.iter().any(|kind| kind == "capabilities") {
         out.push(format!(
             "Linux {} has no cap_capable tracepoint (6.14 has): capabilities were not observed",
             recording.host.kernel
         ));
     }
-    if recording.is_empty() {
+    if empty {
         out.push("the target did nothing while it was recorded".into());
     }
     if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {

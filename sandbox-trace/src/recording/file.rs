@@ -4,7 +4,7 @@ use std::{io::Read as _, path::Path};
 
 use serde::Deserialize;
 
-use super::{Recording, SCHEMA};
+use super::{FileAccess, Recording, SCHEMA, stream};
 use crate::{
     error::{Error, Result},
     output,
@@ -97,12 +97,28 @@ pub fn to_json(recording: &Recording) -> Result<Vec<u8>> {
 
 /// Writes a recording whole or not at all; `.zst` at the end of the name compresses it.
 pub fn save(recording: &Recording, path: &Path) -> Result<()> {
-    let json = to_json(recording)?;
-    if path.extension().is_some_and(|e| e == "zst") {
-        let packed = zstd::encode_all(json.as_slice(), 0)
-            .map_err(|e| Error::usage("could not compress the recording").because(e))?;
-        output::write_file(path, &packed)
-    } else {
-        output::write_file(path, &json)
-    }
+    let (files, failed) = (&recording.files, &recording.failed.files);
+    save_streamed(recording, || files.iter().cloned(), || failed.iter().cloned(), path)
+}
+
+/// As [`save`], with file accesses that are made while they are written instead of those in `head`.
+pub fn save_streamed<I, J>(
+    head: &Recording,
+    granted: impl Fn() -> I,
+    failed: impl Fn() -> J,
+    path: &Path,
+) -> Result<()>
+where
+    I: Iterator<Item = FileAccess>,
+    J: Iterator<Item = FileAccess>,
+{
+    output::write_with(path, |out| {
+        if path.extension().is_some_and(|e| e == "zst") {
+            let mut packed = zstd::Encoder::new(out, 0)?;
+            stream::write_json(&mut packed, head, granted, failed)?;
+            packed.finish()?.flush()
+        } else {
+            stream::write_json(out, head, granted, failed)
+        }
+    })
 }

@@ -6,8 +6,10 @@
 mod access;
 mod bytes;
 mod file;
+mod merge;
 #[cfg(test)]
 pub(crate) mod samples;
+mod stream;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     access::Access,
     bytes::{BytePath, printable},
-    file::{from_json, load, save, to_json},
+    file::{from_json, load, save, save_streamed, to_json},
+    merge::merge,
 };
 
 /// The schema of the files that this version writes. A reader refuses a higher version.

@@ -25,6 +25,7 @@ const USAGE: &str = "usage: workload [held] WORK
   files DIR N                     makes DIR/0, DIR/1 …
   opens DIR N                     opens them
   reopen DIR N                    opens DIR/0, N times
+  missing DIR N                   tries N names that are not there, a thousand a folder
   tree DIR N                      makes N files in folders of 1000: DIR/0/0 …
   links DIR N                     makes the same names; those of a folder are links to one file
   visit DIR N TIMES PROCESSES     opens, reads and closes each of these; the processes share them out
@@ -91,6 +92,15 @@ fn prepare(words: &[&str]) -> Option<Work> {
         ["reopen", dir, n] => {
             let (name, n) = (path(dir, "0"), number(n));
             Box::new(move || open_all(vec![name], n, 1))
+        }
+        ["missing", dir, n] => {
+            let (dir, n) = (dir.to_string(), number(n));
+            Box::new(move || {
+                for i in 0..n {
+                    let path = format!("{dir}/{}/file-{i}", i / FOLDER);
+                    fs::File::open(path).expect_err("no such file");
+                }
+            })
         }
         ["tree" | "links", dir, n] => {
             let (dir, n, links) = (PathBuf::from(dir), number(n), words.first() == Some(&"links"));

@@ -1,0 +1,455 @@
+//! Recordings of one workload → one recording. Pure: the same recordings give the same bytes, in whatever order they
+//! are named.
+//!
+//! Facts are united: counts add up, first times are the earliest, executables unite. Merging is commutative and
+//! associative; on the facts it is idempotent, on counts and losses it adds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed, FileAccess, Host,
+    NetworkUse, Recording, Resources, Syscall, Target,
+};
+use crate::error::{Error, Result};
+
+/// Unites recordings, each with the name that messages use.
+pub fn merge(recordings: Vec<(String, Recording)>) -> Result<Recording> {
+    let mut rest = recordings.into_iter();
+    let Some((first_name, first)) = rest.next() else {
+        return Err(Error::usage("there is no recording to merge").hint("name two or more"));
+    };
+    let mut out = with_own_executables(first);
+    for (name, other) in rest {
+        if other.host.arch != out.host.arch {
+            return Err(Error::usage(format!(
+                "{name} was made on {}, {first_name} on {}: their facts can't be united",
+                other.host.arch, out.host.arch
+            ))
+            .hint("merge recordings of one architecture, and make a policy for each"));
+        }
+        out = unite(out, with_own_executables(other));
+    }
+    out.normalize();
+    Ok(out)
+}
+
+/// Merges executables of the same path and drops indices that point nowhere, as [`unite`] leaves them.
+fn with_own_executables(mut recording: Recording) -> Recording {
+    let mut table = Table::default();
+    table.add(&recording.executables);
+    recording.renumber(&table.renumbering(&recording.executables));
+    recording.executables = table.list();
+    collapse(recording)
+}
+
+/// One entry a fact, also when a recording that somebody else wrote has several.
+fn collapse(mut recording: Recording) -> Recording {
+    recording.syscalls = united(std::mem::take(&mut recording.syscalls), key_of_call, add_call);
+    recording.files = united(std::mem::take(&mut recording.files), key_of_file, add_file);
+    recording.network = united(std::mem::take(&mut recording.network), key_of_network, add_network);
+    recording.capabilities =
+        united(std::mem::take(&mut recording.capabilities), |c| (c.nr, c.granted), add_capability);
+    recording.credentials =
+        united(std::mem::take(&mut recording.credentials), |c| (c.uid, c.gid), add_credential);
+    let failed = std::mem::take(&mut recording.failed);
+    recording.failed = Failed {
+        // Which operation failed decides whether the attempt is a need: they are kept apart.
+        files: united(failed.files, |file| (key_of_file(file), file.operations.clone()), add_file),
+        network: united(failed.network, key_of_network, add_network),
+    };
+    recording
+}
+
+fn unite(mut a: Recording, mut b: Recording) -> Recording {
+    let mut table = Table::default();
+    table.add(&a.executables);
+    table.add(&b.executables);
+    for one in [&mut a, &mut b] {
+        one.renumber(&table.renumbering(&one.executables));
+    }
+    let mut losses = a.losses;
+    for (name, lost) in b.losses {
+        let sum = losses.entry(name).or_default();
+        *sum = sum.saturating_add(lost);
+    }
+    let chain = |a: Vec<String>, b: Vec<String>| -> Vec<String> {
+        a.into_iter().chain(b).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    collapse(Recording {
+        schema: a.schema,
+        tool: a.tool.max(b.tool),
+        complete: a.complete && b.complete,
+        losses,
+        warnings: chain(a.warnings, b.warnings),
+        started: a.started.min(b.started),
+        duration_ms: a.duration_ms.saturating_add(b.duration_ms),
+        host: host(a.host, b.host),
+        target: target(a.target, b.target),
+        executables: table.list(),
+        syscalls: [a.syscalls, b.syscalls].concat(),
+        files: [a.files, b.files].concat(),
+        network: [a.network, b.network].concat(),
+        capabilities: [a.capabilities, b.capabilities].concat(),
+        credentials: [a.credentials, b.credentials].concat(),
+        resources: resources(&a.resources, &b.resources),
+        failed: Failed {
+            files: [a.failed.files, b.failed.files].concat(),
+            network: [a.failed.network, b.failed.network].concat(),
+        },
+    })
+}
+
+/// What differs is named with both values; what one recording did not observe, the whole did not.
+fn host(a: Host, b: Host) -> Host {
+    let both = |a: String, b: String| {
+        let values: BTreeSet<&str> = a.split(", ").chain(b.split(", ")).filter(|v| !v.is_empty()).collect();
+        values.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let observed = |kind: &String| b.observed.contains(kind);
+    Host {
+        kernel: both(a.kernel, b.kernel),
+        arch: a.arch,
+        cgroup: both(a.cgroup, b.cgroup),
+        hooks: both(a.hooks, b.hooks),
+        observed: a.observed.into_iter().filter(observed).collect(),
+    }
+}
+
+/// The target of several recordings: what they agree in.
+fn target(a: Target, b: Target) -> Target {
+    let same = |a: String, b: String| if a == b { a } else { "merged".to_owned() };
+    Target {
+        kind: same(a.kind, b.kind),
+        cgroup: if a.cgroup == b.cgroup { a.cgroup } else { BytePath::empty() },
+        command: if a.command == b.command { a.command } else { Vec::new() },
+        exit_code: if a.exit_code == b.exit_code { a.exit_code } else { None },
+        boundary: same(a.boundary, b.boundary),
+        ended: same(a.ended, b.ended),
+    }
+}
+
+/// Peaks are peaks; CPU time adds up.
+fn resources(a: &Resources, b: &Resources) -> Resources {
+    Resources {
+        memory_peak_bytes: a.memory_peak_bytes.max(b.memory_peak_bytes),
+        pids_peak: a.pids_peak.max(b.pids_peak),
+        cpu_usec: match (a.cpu_usec, b.cpu_usec) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        },
+        cpu_peak_millis: a.cpu_peak_millis.max(b.cpu_peak_millis),
+    }
+}
+
+/// Executables by path.
+#[derive(Default)]
+struct Table {
+    executed: BTreeMap<BytePath, bool>,
+}
+
+impl Table {
+    fn add(&mut self, executables: &[Executable]) {
+        for executable in executables {
+            *self.executed.entry(executable.path.clone()).or_default() |= executable.executed;
+        }
+    }
+
+    /// The new index of each old one.
+    fn renumbering(&self, old: &[Executable]) -> Vec<Option<ExecutableIndex>> {
+        let place: BTreeMap<&BytePath, ExecutableIndex> = self.executed.keys().zip(0..).collect();
+        old.iter().map(|executable| place.get(&executable.path).copied()).collect()
+    }
+
+    fn list(self) -> Vec<Executable> {
+        self.executed.into_iter().map(|(path, executed)| Executable { path, executed }).collect()
+    }
+}
+
+impl Recording {
+    /// Changes every index of an executable; those without a new one are dropped.
+    fn renumber(&mut self, new: &[Option<ExecutableIndex>]) {
+        let all = |by: &mut Vec<ExecutableIndex>| {
+            let mut list: Vec<_> =
+                by.iter().filter_map(|old| new.get(*old as usize).copied().flatten()).collect();
+            list.sort_unstable();
+            list.dedup();
+            *by = list;
+        };
+        for call in &mut self.syscalls {
+            all(&mut call.by);
+            call.args.iter_mut().for_each(|tuple| all(&mut tuple.by));
+        }
+        self.files.iter_mut().chain(&mut self.failed.files).for_each(|file| all(&mut file.by));
+        self.network.iter_mut().chain(&mut self.failed.network).for_each(|network| all(&mut network.by));
+        self.capabilities.iter_mut().for_each(|capability| all(&mut capability.by));
+        self.credentials.iter_mut().for_each(|credential| all(&mut credential.by));
+    }
+}
+
+/// One entry a key, in the order of the keys.
+fn united<T, K: Ord>(list: Vec<T>, key: impl Fn(&T) -> K, add: impl Fn(&mut T, T)) -> Vec<T> {
+    let mut out: BTreeMap<K, T> = BTreeMap::new();
+    for item in list {
+        match out.entry(key(&item)) {
+            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(item)),
+            std::collections::btree_map::Entry::Occupied(mut entry) => add(entry.get_mut(), item),
+        }
+    }
+    out.into_values().collect()
+}
+
+fn add_all<T: Ord>(list: &mut Vec<T>, other: Vec<T>) {
+    list.extend(other);
+    list.sort_unstable();
+    list.dedup();
+}
+
+fn least(name: &mut String, other: String) {
+    if other < *name {
+        *name = other;
+    }
+}
+
+fn key_of_call(call: &Syscall) -> (String, u32) {
+    (call.arch.clone(), call.nr)
+}
+
+fn add_call(call: &mut Syscall, other: Syscall) {
+    // Names come from the recorder's own table, and a newer one may know more.
+    if call.name.starts_with("syscall_") || (!other.name.starts_with("syscall_") && other.name < call.name) {
+        call.name = other.name;
+    }
+    call.count = call.count.saturating_add(other.count);
+    let tuples = [std::mem::take(&mut call.args), other.args].concat();
+    call.args = united(
+        tuples,
+        |tuple| tuple.values.clone(),
+        |tuple: &mut ArgTuple, other| add_all(&mut tuple.by, other.by),
+    );
+    add_all(&mut call.errors, other.errors);
+    call.succeeded |= other.succeeded;
+    call.first_ms = call.first_ms.min(other.first_ms);
+    add_all(&mut call.by, other.by);
+}
+
+fn key_of_file(file: &FileAccess) -> (BytePath, Option<BytePath>, Option<String>) {
+    (file.path.clone(), file.link_target.clone(), file.error.clone())
+}
+
+fn add_file(file: &mut FileAccess, other: FileAccess) {
+    file.access |= other.access;
+    file.owner = file.owner.zip(other.owner).map(|(a, b)| a && b);
+    add_all(&mut file.operations, other.operations);
+    file.first_ms = file.first_ms.min(other.first_ms);
+    add_all(&mut file.by, other.by);
+}
+
+type NetworkKey = (String, u16, u16, u32, Option<BytePath>, Option<String>);
+
+fn key_of_network(network: &NetworkUse) -> NetworkKey {
+    let NetworkUse { operation, family_nr, type_nr, protocol, address, error, .. } = network;
+    (operation.clone(), *family_nr, *type_nr, *protocol, address.clone(), error.clone())
+}
+
+fn add_network(network: &mut NetworkUse, other: NetworkUse) {
+    // Other versions may know other names for a number.
+    least(&mut network.family, other.family);
+    least(&mut network.socket_type, other.socket_type);
+    network.first_ms = network.first_ms.min(other.first_ms);
+    add_all(&mut network.by, other.by);
+}
+
+fn add_capability(capability: &mut CapabilityUse, other: CapabilityUse) {
+    // One question that was no probe makes it a need.
+    capability.probe &= other.probe;
+    least(&mut capability.name, other.name);
+    add_all(&mut capability.syscalls, other.syscalls);
+    capability.first_ms = capability.first_ms.min(other.first_ms);
+    add_all(&mut capability.by, other.by);
+}
+
+fn add_credential(credential: &mut Credential, other: Credential) {
+    add_all(&mut credential.by, other.by);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        recording::{Access, samples, to_json},
+        requirements::{Evidence, Requirements, fold},
+    };
+
+    const PATHS: [&str; 4] = ["/a", "/b/", "/c d", "/usr/bin/x"];
+
+    fn executables() -> impl Strategy<Value = Vec<Executable>> {
+        prop::collection::vec((0usize..4, any::<bool>()), 1..4).prop_map(|list| {
+            list.into_iter()
+                .map(|(path, executed)| Executable { path: PATHS[path].into(), executed })
+                .collect()
+        })
+    }
+
+    fn by() -> impl Strategy<Value = Vec<ExecutableIndex>> {
+        // Also indices that point nowhere: a recording is input.
+        prop::collection::vec(0u32..5, 0..4)
+    }
+
+    prop_compose! {
+        fn file(failed: bool)(path in 0usize..4, access in 1usize..6, target in any::<bool>(), owner: Option<bool>,
+                first_ms in 0u64..100, by in by()) -> FileAccess {
+            let letters = ["r", "rw", "x", "m", "l"];
+            FileAccess {
+                path: PATHS[path].into(),
+                access: letters[access - 1].parse::<Access>().unwrap(),
+                link_target: target.then(|| "/t".into()),
+                owner,
+                operations: vec![if access == 5 { "link" } else { "open" }.to_owned()],
+                error: failed.then(|| "ENXIO".to_owned()),
+                first_ms,
+                by,
+            }
+        }
+    }
+
+    prop_compose! {
+        fn any_recording()(
+            executables in executables(),
+            calls in prop::collection::vec((0usize..3, by(), 0u64..100, prop::option::of(0u64..3)), 1..5),
+            files in prop::collection::vec(file(false), 0..5),
+            failed in prop::collection::vec(file(true), 0..4),
+            network in prop::collection::vec((0u16..3, by(), prop::option::of(0usize..4)), 0..4),
+            capabilities in prop::collection::vec((0u32..3, any::<bool>(), any::<bool>(), by()), 0..4),
+            credentials in prop::collection::vec((0u32..2, by()), 0..3),
+            complete: bool,
+            lost in 0u64..3,
+            memory: Option<u64>,
+            second in 0u8..60,
+        ) -> Recording {
+            let mut out = samples::calls(&[]);
+            out.executables = executables;
+            out.complete = complete && lost == 0;
+            out.losses.insert("ring_full".into(), lost);
+            out.started = format!("2025-01-01T00:00:{second:02}Z");
+            out.resources.memory_peak_bytes = memory;
+            for (name, by, first_ms, argument) in calls {
+                let name = ["read", "mmap", "socket"][name];
+                samples::add(&mut out, "x86_64", name, &[]);
+                let nr = out.syscalls.iter().position(|c| c.name == name).unwrap();
+                let call = &mut out.syscalls[nr];
+                call.args = argument.map(|n| ArgTuple { values: [(0, n)].into(), by: by.clone() }).into_iter().collect();
+                (call.by, call.first_ms) = (by, first_ms);
+            }
+            out.files = files;
+            out.failed.files = failed;
+            out.network = network.into_iter().map(|(family_nr, by, address)| NetworkUse {
+                operation: "socket".into(),
+                family: format!("family_{family_nr}"),
+                family_nr,
+                socket_type: "stream".into(),
+                type_nr: 1,
+                protocol: 0,
+                address: address.map(|path| PATHS[path].into()),
+                error: None,
+                first_ms: 5,
+                by,
+            }).collect();
+            out.capabilities = capabilities.into_iter().map(|(nr, granted, probe, by)| CapabilityUse {
+                name: format!("capability_{nr}"),
+                nr,
+                granted,
+                probe,
+                syscalls: vec!["chown".into()],
+                first_ms: 7,
+                by,
+            }).collect();
+            out.credentials = credentials.into_iter().map(|(uid, by)| Credential { uid, gid: uid, by }).collect();
+            out.normalize();
+            out
+        }
+    }
+
+    fn named(list: &[&Recording]) -> Vec<(String, Recording)> {
+        list.iter().zip('a'..).map(|(one, name)| (name.to_string(), (*one).clone())).collect()
+    }
+
+    fn merged(list: &[&Recording]) -> Recording {
+        merge(named(list)).unwrap()
+    }
+
+    /// What does not add up.
+    fn facts(mut recording: Recording) -> Recording {
+        recording.losses.clear();
+        recording.duration_ms = 0;
+        recording.resources.cpu_usec = None;
+        recording.syscalls.iter_mut().for_each(|call| call.count = 0);
+        recording
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_makes_no_difference(a in any_recording(), b in any_recording()) {
+            let (one, other) = (merged(&[&a, &b]), merged(&[&b, &a]));
+            prop_assert_eq!(to_json(&one).unwrap(), to_json(&other).unwrap());
+        }
+
+        #[test]
+        fn the_grouping_makes_no_difference(a in any_recording(), b in any_recording(), c in any_recording()) {
+            let (left, right) = (merged(&[&merged(&[&a, &b]), &c]), merged(&[&a, &merged(&[&b, &c])]));
+            prop_assert_eq!(to_json(&left).unwrap(), to_json(&right).unwrap());
+            prop_assert_eq!(to_json(&left).unwrap(), to_json(&merged(&[&a, &b, &c])).unwrap());
+        }
+
+        #[test]
+        fn a_recording_adds_no_fact_to_itself(a in any_recording()) {
+            let one = merged(&[&a]);
+            prop_assert_eq!(facts(merged(&[&a, &a])), facts(one.clone()));
+            prop_assert_eq!(merged(&[&one]), one);
+        }
+
+        #[test]
+        fn the_policy_is_that_of_all_recordings(a in any_recording(), b in any_recording()) {
+            let whole = fold(&[("m".to_owned(), merged(&[&a, &b]))], true).unwrap();
+            let parts = fold(&named(&[&a, &b]), true).unwrap();
+            prop_assert_eq!(without_evidence(whole), without_evidence(parts));
+        }
+    }
+
+    /// What must be allowed, by whom aside: a merged fact has one list of who made it, for all its permissions.
+    fn without_evidence(mut all: Requirements) -> Requirements {
+        for call in all.syscalls.values_mut() {
+            call.evidence = Evidence::default();
+            call.args.values_mut().for_each(|evidence| *evidence = Evidence::default());
+        }
+        for file in all.files.values_mut() {
+            file.evidence.values_mut().for_each(|evidence| *evidence = Evidence::default());
+        }
+        all.network.values_mut().for_each(|evidence| *evidence = Evidence::default());
+        all.capabilities.values_mut().for_each(|(_, evidence)| *evidence = Evidence::default());
+        all
+    }
+
+    #[test]
+    fn architectures_are_not_mixed() {
+        let a = samples::calls(&["read"]);
+        let mut b = a.clone();
+        b.host.arch = "aarch64".into();
+        let error = merge(vec![("a".into(), a), ("b".into(), b)]).unwrap_err();
+        assert_eq!(error.exit(), crate::error::Exit::Usage);
+        assert!(error.to_string().contains("aarch64"), "{error}");
+    }
+
+    #[test]
+    fn one_that_is_incomplete_makes_the_whole_so() {
+        let a = samples::calls(&["read"]);
+        let mut b = a.clone();
+        (b.complete, b.target.ended) = (false, "checkpoint".into());
+        b.losses.insert("ring_full".into(), 2);
+        let whole = merged(&[&a, &b, &b]);
+        assert!(!whole.complete);
+        assert_eq!(whole.losses["ring_full"], 4);
+        assert_eq!(whole.target.ended, "merged");
+    }
+}
