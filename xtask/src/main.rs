@@ -6,6 +6,7 @@ mod process;
 mod provenance;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Args),
     /// Record the demo agent, write both profiles, prove them, and run it again under them.
     Demo(demo::Args),
+    /// Boot one of the kernels that the tests run on, and run a command in it.
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
+        Task::Vm(args) => vm::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
