@@ -150,12 +150,28 @@ impl Guest {
     fn boot(&self, initrd: &Path, answer: &Path) -> Result<()> {
         let log = self.work.path().join("qemu.log");
         let output = || -> Result<Stdio> {
-            if self.shown { Ok(Stdio::inherit()) } else { Ok(fs::File::options().create(true).append(true).open(&log)?.into()) }
+            if self.shown {
+                Ok(Stdio::inherit())
+            } else {
+                Ok(fs::File::options().create(true).append(true).open(&log)?.into())
+            }
         };
         let said = || fs::read_to_string(&log).unwrap_or_else(|_| "(see above)".into());
         let child = Command::new(require("qemu-system-x86_64")?)
             // Emulation only: it works on machines without nested virtualisation too.
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none"])
+            .args([
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "2048",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
             .args(["-no-reboot", "-serial", "stdio", "-serial"])
             .arg(format!("file:{}", answer.display()))
             .arg("-kernel")
