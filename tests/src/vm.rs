@@ -45,6 +45,9 @@ tar -C /out -czf - . | base64 > /dev/ttyS1
 poweroff -f
 "#;
 
+/// Where the tests' own programs are.
+pub const TESTS: &str = "/opt/tests";
+
 /// The longest that a guest may take; it boots in seconds, and all else is ten to twenty times as
 /// slow as on the machine.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -124,6 +127,16 @@ impl Guest {
     /// Adds a program, or any file, of this machine at its own place, and the libraries that it is linked with.
     pub fn with_program(self, program: &Path) -> Result<Self> {
         rootfs::add_program(&self.root(), program)?;
+        Ok(self)
+    }
+
+    /// Adds a program of the tests, below [`TESTS`]: where it was built may be a folder that the guest mounts over.
+    pub fn with_test_program(self, program: &Path) -> Result<Self> {
+        let root = self.root();
+        let folder = rootfs::inside(&root, Path::new(TESTS));
+        fs::create_dir_all(&folder)?;
+        fs::copy(program, folder.join(program.file_name().context("a program without a name")?))?;
+        rootfs::add_libraries(&root, &[program.to_owned()])?;
         Ok(self)
     }
 
