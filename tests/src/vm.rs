@@ -31,6 +31,7 @@ mount -t devtmpfs devtmpfs /dev
 mount -t securityfs securityfs /sys/kernel/security
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 ip link set lo up
 # Each denial must reach dmesg, however many there are.

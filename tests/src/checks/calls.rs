@@ -86,6 +86,11 @@ pub fn ids_and_capabilities(recorded: &Recorded, calls: &Path) -> Result<()> {
     }
     let resources = &recorded.json["resources"];
     for name in ["memory_peak_bytes", "pids_peak", "cpu_usec"] {
+        if name == "memory_peak_bytes" && fs::read_to_string("/proc/sys/kernel/osrelease")?.starts_with("5.")
+        {
+            // The file memory.peak came with Linux 5.19.
+            continue;
+        }
         ensure!(resources[name].as_u64().is_some_and(|n| n > 0), "no {name} in {resources}");
     }
     Ok(())
@@ -121,7 +126,9 @@ pub fn network(recorded: &Recorded, calls: &Path, place: &Path, said: &str) -> R
         ("bind", "unix", "stream", Some("unix:@sandbox-trace-test")),
         ("connect", "unix", "stream", Some("unix:@sandbox-trace-test")),
     ] {
-        by_only(recorded, &find(granted, operation, family, kind, address)?, calls)?;
+        let fact = find(granted, operation, family, kind, address)?;
+        // Other programs of one recording may have sockets, too.
+        ensure!(recorded.by(&fact).contains(&name_of(calls)?), "{fact} by {:?}", recorded.by(&fact));
     }
     let refused = find(failed, "connect", "inet", "stream", Some("127.0.0.1:1"))?;
     ensure!(refused["error"] == "ECONNREFUSED", "{refused}");
