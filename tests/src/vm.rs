@@ -1,5 +1,7 @@
-//! A guest with AppArmor: a kernel and an initramfs under QEMU, without KVM. It runs one script and hands back what
-//! the script wrote.
+//! A guest with AppArmor: one of Debian's kernels and an initramfs under QEMU, without KVM. It runs one script and hands
+//! back what the script wrote.
+
+mod kernel;
 
 use std::{
     env, fs,
@@ -11,13 +13,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use self::kernel::Kernel;
 use crate::{
-    command::{self, Background, SETUP, require, require_path, succeed},
+    command::{self, Background, require, succeed},
     product, rootfs,
 };
 
-/// What runs as PID 1: sets the guest up, runs /script, and sends /out over the second serial port, where no kernel
-/// message can come between.
+/// What runs as PID 1: sets the guest up, runs /script, shows what it says, and sends /out over the second serial
+/// port, where no kernel message can come between.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/usr/bin:/usr/sbin:/run/busybox PYTHONDONTWRITEBYTECODE=1 HOME=/root
 /bin/busybox mkdir -p /run/busybox /out
@@ -28,21 +31,27 @@ mount -t devtmpfs devtmpfs /dev
 mount -t securityfs securityfs /sys/kernel/security
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 ip link set lo up
 # Each denial must reach dmesg, however many there are.
 echo 0 > /proc/sys/kernel/printk_ratelimit
+stty -F /dev/ttyS0 raw
 stty -F /dev/ttyS1 raw
 [ -f /opt/sandbox-trace.bpf.o ] && export SANDBOX_TRACE_BPF_OBJECT=/opt/sandbox-trace.bpf.o
-sh /script < /dev/null > /out/console 2>&1
-echo $? > /out/status
+export SANDBOX_TRACE_BIN=/usr/bin/sandbox-trace
+{ sh /script < /dev/null; echo $? > /out/status; } 2>&1 | tee /out/console > /dev/ttyS0
 dmesg > /out/dmesg
 tar -C /out -czf - . | base64 > /dev/ttyS1
 poweroff -f
 "#;
 
-/// The longest that a guest may take; it boots in seconds, and Python under emulation is slow.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Where the tests' own programs are.
+pub const TESTS: &str = "/opt/tests";
+
+/// The longest that a guest may take; it boots in seconds, and all else is ten to twenty times as
+/// slow as on the machine.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What a script left behind in /out.
 #[derive(Debug)]
@@ -63,6 +72,12 @@ impl Outcome {
             .with_context(|| format!("the guest left no {name}; its console:\n{}", self.console))
     }
 
+    /// Copies all that the script wrote to /out.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        succeed(Command::new("cp").arg("-r").arg(self.dir.path().join(".")).arg(folder)).map(drop)
+    }
+
     /// AppArmor's denials for a profile.
     pub fn denials(&self, profile: &str) -> Vec<&str> {
         let profile = format!("profile=\"{profile}\"");
@@ -73,34 +88,124 @@ impl Outcome {
     }
 }
 
-/// Runs a shell script in a guest that has the agent, AppArmor's tools, the product, and `files` (absolute path
-/// and content). What the script writes to /out comes back.
-pub fn run(script: &str, files: &[(&str, &str)]) -> Result<Outcome> {
-    let work = tempfile::tempdir()?;
-    let root = work.path().join("root");
-    fs::create_dir(&root)?;
-    rootfs::build(&root)?;
-    add_tools(&root)?;
-    for (path, content) in files {
-        let target = rootfs::inside(&root, Path::new(path));
+/// A guest that is about to boot: it has the agent, AppArmor's tools and the product.
+#[derive(Debug)]
+pub struct Guest {
+    work: tempfile::TempDir,
+    kernel: Kernel,
+    shown: bool,
+}
+
+impl Guest {
+    /// Prepares one.
+    pub fn new(kernel: Kernel) -> Result<Self> {
+        let guest = Self { work: tempfile::tempdir()?, kernel, shown: false };
+        let root = guest.root();
+        fs::create_dir(&root)?;
+        rootfs::build(&root)?;
+        add_tools(&root)?;
+        Ok(guest)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.work.path().join("root")
+    }
+
+    /// Shows what the guest says while it runs.
+    #[must_use]
+    pub fn shown(self) -> Self {
+        Self { shown: true, ..self }
+    }
+
+    /// Adds a text file; the path is absolute.
+    pub fn with_file(self, path: &str, content: &str) -> Result<Self> {
+        let target = rootfs::inside(&self.root(), Path::new(path));
         fs::create_dir_all(target.parent().context("a file without a folder")?)?;
         fs::write(target, content)?;
+        Ok(self)
     }
-    fs::write(root.join("script"), script)?;
-    fs::write(root.join("init"), INIT)?;
-    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
 
-    let initrd = work.path().join("initrd");
-    require("cpio")?;
-    succeed(
-        Command::new("sh")
-            .args(["-c", "find . -print0 | cpio --quiet --null --create --format=newc > \"$0\""])
-            .arg(&initrd)
-            .current_dir(&root),
-    )?;
-    let answer = work.path().join("answer");
-    boot(&initrd, &answer, work.path())?;
-    unpack(&answer, work.path())
+    /// Adds a program, or any file, of this machine at its own place, and the libraries that it is linked with.
+    pub fn with_program(self, program: &Path) -> Result<Self> {
+        rootfs::add_program(&self.root(), program)?;
+        Ok(self)
+    }
+
+    /// Adds a program of the tests, below [`TESTS`]: where it was built may be a folder that the guest mounts over.
+    pub fn with_test_program(self, program: &Path) -> Result<Self> {
+        let root = self.root();
+        let folder = rootfs::inside(&root, Path::new(TESTS));
+        fs::create_dir_all(&folder)?;
+        fs::copy(program, folder.join(program.file_name().context("a program without a name")?))?;
+        rootfs::add_libraries(&root, &[program.to_owned()])?;
+        Ok(self)
+    }
+
+    /// Boots, runs a shell script and waits for the guest's end. What the script writes to /out comes back.
+    pub fn run(self, script: &str) -> Result<Outcome> {
+        let work = self.work.path();
+        let root = self.root();
+        fs::write(root.join("script"), script)?;
+        fs::write(root.join("init"), INIT)?;
+        fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+        let initrd = work.join("initrd");
+        require("cpio")?;
+        succeed(
+            Command::new("sh")
+                .args(["-c", "find . -print0 | cpio --quiet --null --create --format=newc > \"$0\""])
+                .arg(&initrd)
+                .current_dir(&root),
+        )?;
+        let answer = work.join("answer");
+        self.boot(&initrd, &answer)?;
+        unpack(&answer, work)
+    }
+
+    fn boot(&self, initrd: &Path, answer: &Path) -> Result<()> {
+        let log = self.work.path().join("qemu.log");
+        let output = || -> Result<Stdio> {
+            if self.shown {
+                Ok(Stdio::inherit())
+            } else {
+                Ok(fs::File::options().create(true).append(true).open(&log)?.into())
+            }
+        };
+        let said = || fs::read_to_string(&log).unwrap_or_else(|_| "(see above)".into());
+        let child = Command::new(require("qemu-system-x86_64")?)
+            // Emulation only: it works on machines without nested virtualisation too.
+            .args([
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "2048",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
+            .args(["-no-reboot", "-serial", "stdio", "-serial"])
+            .arg(format!("file:{}", answer.display()))
+            .arg("-kernel")
+            .arg(self.kernel.image()?)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(["-append", KERNEL_ARGS])
+            .stdin(Stdio::null())
+            .stdout(output()?)
+            .stderr(output()?)
+            .spawn()
+            .context("can't start QEMU")?;
+        let mut guest = Background(child);
+        let ended = command::wait_until("the guest's end", LIMIT, || Ok(guest.0.try_wait()?.is_some()));
+        ended.with_context(|| format!("Linux {} said:\n{}", self.kernel, said()))?;
+        if fs::metadata(answer).map_or(0, |meta| meta.len()) == 0 {
+            bail!("Linux {} sent no answer; it said:\n{}", self.kernel, said());
+        }
+        Ok(())
+    }
 }
 
 fn add_tools(root: &Path) -> Result<()> {
@@ -122,46 +227,6 @@ fn add_tools(root: &Path) -> Result<()> {
         fs::copy(object, root.join("opt/sandbox-trace.bpf.o")).context("can't copy the eBPF object")?;
     }
     rootfs::add_libraries(root, &[binary])
-}
-
-fn kernel() -> Result<PathBuf> {
-    let boot = product::target_dir().join("guest/boot");
-    require_path(&boot)?;
-    let mut kernels: Vec<PathBuf> = fs::read_dir(&boot)?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
-        .collect();
-    kernels.sort();
-    kernels.pop().with_context(|| format!("there is no kernel in {}: {SETUP}", boot.display()))
-}
-
-fn boot(initrd: &Path, answer: &Path, work: &Path) -> Result<()> {
-    let log = work.join("qemu.log");
-    let output = fs::File::create(&log)?;
-    let child = Command::new(require("qemu-system-x86_64")?)
-        // Emulation only: it works on machines without nested virtualisation too.
-        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none"])
-        .args(["-no-reboot", "-serial", "stdio", "-serial"])
-        .arg(format!("file:{}", answer.display()))
-        .arg("-kernel")
-        .arg(kernel()?)
-        .arg("-initrd")
-        .arg(initrd)
-        .args(["-append", KERNEL_ARGS])
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .spawn()
-        .context("can't start QEMU")?;
-    let mut guest = Background(child);
-    let ended = command::wait_until("the guest's end", LIMIT, || Ok(guest.0.try_wait()?.is_some()));
-    ended.with_context(|| format!("the guest said:\n{}", fs::read_to_string(&log).unwrap_or_default()))?;
-    let size = fs::metadata(answer).map_or(0, |meta| meta.len());
-    if size == 0 {
-        bail!("the guest sent no answer; it said:\n{}", fs::read_to_string(&log)?);
-    }
-    Ok(())
 }
 
 const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=1 log_buf_len=8M \

@@ -1,72 +1,16 @@
 //! Completeness: every call that strace sees is in the recording; and what sees less is told what it can't see.
 
-use std::{
-    collections::BTreeSet,
-    ffi::OsStr,
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 use sandbox_trace_tests::{
-    cgroup::Cgroup,
-    command::{self, Background},
-    product::Recorder,
-    recorded::{Recorded, record, record_with_output},
+    checks::{calls, witness::compare},
+    command,
+    recorded::{record, record_with_output},
 };
-use serde_json::Value;
 
 const CALLS: &str = env!("CARGO_BIN_EXE_calls");
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
-
-/// Calls that one run makes and another doesn't, whoever looks.
-const BY_CHANCE: [(&str, &str); 6] = [
-    ("futex", "made only when a lock is taken"),
-    ("sched_yield", "made only when a lock is taken"),
-    ("restart_syscall", "made when a stop by the tracer interrupts a wait"),
-    ("madvise", "made when a thread's stack is given back, or is cached"),
-    ("munmap", "made when a thread's stack is given back, or is cached"),
-    ("rt_sigreturn", "made when a signal comes while its handler is still set"),
-];
-
-/// Records a command, runs it once more under strace, and compares.
-fn compare(line: &[&OsStr]) -> Result<Recorded> {
-    let dir = tempfile::tempdir()?;
-    let recorded = record(dir.path(), line)?;
-    let log = dir.path().join("strace");
-    command::succeed(Command::new(command::require("strace")?).args(["-f", "-o"]).arg(&log).args(line))?;
-    let witnessed = names(&String::from_utf8_lossy(&fs::read(&log)?));
-    ensure!(witnessed.len() > 5, "strace saw {witnessed:?}");
-    let seen = recorded.calls("x86_64");
-    let missing: Vec<&String> = witnessed
-        .difference(&seen)
-        .filter(|name| !BY_CHANCE.iter().any(|(chance, _)| chance == name))
-        .collect();
-    ensure!(missing.is_empty(), "strace saw {missing:?}, the recording has only {seen:?}");
-    for name in ["execve", "exit_group"] {
-        ensure!(seen.contains(name), "no {name}");
-    }
-    Ok(recorded)
-}
-
-/// The names in strace's log: `PID name(arguments) = result`; the resumption of a call has its name, too.
-fn names(log: &str) -> BTreeSet<String> {
-    let name = |line: &str| -> Option<String> {
-        let (_, rest) = line.split_once(' ')?;
-        let rest = rest.trim_start();
-        let name = match rest.strip_prefix("<... ") {
-            Some(resumed) => resumed.split(' ').next()?,
-            None => rest.split_once('(')?.0,
-        };
-        let is_name =
-            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        is_name.then(|| name.to_owned())
-    };
-    log.lines().filter_map(name).collect()
-}
 
 #[test]
 fn threaded_python() -> Result<()> {
@@ -130,161 +74,45 @@ fn a_git_commit() -> Result<()> {
 fn a_call_of_the_32_bit_gate_is_not_taken_for_a_64_bit_one() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let recorded = record(dir.path(), [CALLS, "i386"])?;
-    let call = recorded.call("i386", "getpid").context("no getpid of i386")?;
-    ensure!(call["nr"] == 20 && call["succeeded"] == true && call["count"] == 1, "{call}");
     ensure!(recorded.call("x86_64", "writev").is_none(), "it was taken for writev");
-    by_calls(&recorded, call)
+    calls::i386(&recorded, Path::new(CALLS))
 }
 
 #[test]
 fn what_never_returns_or_has_no_number_is_seen() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let recorded = record(dir.path(), [CALLS, "signal"])?;
-    for name in ["execve", "rt_sigreturn", "exit_group"] {
+    for name in ["execve", "exit_group"] {
         let call = recorded.call("x86_64", name).with_context(|| format!("no {name}"))?;
         ensure!(call["count"] == 1, "{call}");
-        by_calls(&recorded, call)?;
+        calls::by_only(&recorded, call, Path::new(CALLS))?;
     }
-    Ok(())
+    calls::signal(&recorded, Path::new(CALLS))
 }
 
 #[test]
 fn a_call_that_a_task_is_blocked_in_at_the_end_is_seen() -> Result<()> {
-    command::require_root()?;
-    let dir = tempfile::tempdir()?;
-    let cgroup = Cgroup::create()?;
-    let recorder = Recorder::start(cgroup.path(), dir.path())?;
-    let script = "echo $$ >\"$0/cgroup.procs\" && exec \"$1\" idle 1000";
-    let child = Command::new("sh")
-        .args(["-c", script])
-        .arg(cgroup.path())
-        .arg(WORKLOAD)
-        .stdin(Stdio::null())
-        .spawn()
-        .context("can't start the workload")?;
-    let mut idle = Background(child);
-    let status = format!("/proc/{}/syscall", idle.0.id());
-    // clock_nanosleep has the number 230.
-    command::wait_until("sleep", Duration::from_secs(20), || {
-        Ok(fs::read_to_string(&status)?.starts_with("230 "))
-    })?;
-    let recorded = Recorded::load(&recorder.stop(Signal::SIGINT)?)?;
-    idle.stop();
-    let call = recorded.call("x86_64", "clock_nanosleep").context("no clock_nanosleep")?;
-    ensure!(call["count"] == 1, "{call}");
-    ensure!(recorded.json["target"]["ended"] == "signal", "{}", recorded.json["target"]);
-    ensure!(recorded.call("x86_64", "exit_group").is_none(), "it has not ended");
-    Ok(())
+    calls::blocked_at_the_end(Path::new(WORKLOAD))
 }
 
 #[test]
 fn arguments_are_recorded_as_they_were() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let recorded = record(dir.path(), [CALLS, "arguments"])?;
-    let has = |name: &str, position: u8, values: &[u64]| {
-        let found = recorded.arguments("x86_64", name, position);
-        ensure!(
-            values.iter().all(|value| found.contains(value)),
-            "{name} {position}: {found:?}, not {values:?}"
-        );
-        Ok(())
-    };
-    has("prctl", 0, &[3, 38])?;
-    has("ioctl", 1, &[0x5413])?;
-    has("socket", 0, &[1, 16])?;
-    has("socket", 1, &[0x8_0002, 0x8_0003])?;
-    has("clone", 0, &[17])?;
-    // A thread is made with the flags of pthread_create, by clone3 or, where a filter hides that one, by clone.
-    const THREAD: u64 = 0x0001_0f00;
-    let flags: Vec<u64> =
-        ["clone3", "clone"].iter().flat_map(|name| recorded.arguments("x86_64", name, 0)).collect();
-    ensure!(flags.iter().any(|flags| flags & THREAD == THREAD), "{flags:x?}");
-    Ok(())
+    calls::arguments(&record(dir.path(), [CALLS, "arguments"])?)
 }
 
 #[test]
 fn ids_and_capabilities() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let recorded = record(dir.path(), [CALLS.as_ref(), "ids".as_ref(), dir.path().as_os_str()])?;
-    let ids: BTreeSet<(u64, u64)> = recorded
-        .list("credentials")
-        .iter()
-        .filter_map(|ids| Some((ids["uid"].as_u64()?, ids["gid"].as_u64()?)))
-        .collect();
-    ensure!(ids == BTreeSet::from([(0, 0), (0, 65533), (65534, 65533)]), "{ids:?}");
-    let observed = recorded.json["host"]["observed"].as_array().context("nothing observed")?;
-    if observed.iter().any(|kind| kind == "capabilities") {
-        for name in ["chown", "setuid", "setgid"] {
-            let used =
-                recorded.list("capabilities").iter().find(|c| c["name"] == name && c["granted"] == true);
-            let used = used.with_context(|| format!("no capability {name}"))?;
-            ensure!(used["probe"] == false, "{used}");
-            by_calls(&recorded, used)?;
-        }
-    } else {
-        // The tracepoint came with Linux 6.14: on a kernel that has it, not seeing is a failure.
-        ensure!(!Path::new("/sys/kernel/tracing/events/capability").exists(), "not observed");
-        ensure!(!recorded.list("capabilities").iter().any(|_| true), "seen without a hook");
-    }
-    let resources = &recorded.json["resources"];
-    for name in ["memory_peak_bytes", "pids_peak", "cpu_usec"] {
-        ensure!(resources[name].as_u64().is_some_and(|n| n > 0), "no {name} in {resources}");
-    }
-    Ok(())
+    calls::ids_and_capabilities(&recorded, Path::new(CALLS))
 }
 
 #[test]
 fn sockets_and_their_addresses() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let place = fs::canonicalize(dir.path())?;
-    let (recorded, output) =
-        record_with_output(&place, [CALLS.as_ref(), "network".as_ref(), place.as_os_str()])?;
-    let port = String::from_utf8(output.stdout)?;
-    let port = port.trim();
-    let path = |name: &str| format!("unix:{}/{name}", place.display());
-    let granted = recorded.list("network");
-    let failed = recorded.json["failed"]["network"].as_array().context("no failed network")?;
-    let find = |list: &[Value], operation: &str, family: &str, kind: &str, address: Option<&str>| {
-        let wanted = |n: &&Value| {
-            n["operation"] == operation
-                && n["family"] == family
-                && n["socket_type"] == kind
-                && n["address"].as_str() == address
-        };
-        let found = list.iter().find(wanted).cloned();
-        found.with_context(|| format!("no {operation} {family} {kind} {address:?} in {list:#?}"))
-    };
-    let server = format!("127.0.0.1:{port}");
-    for (operation, family, kind, address) in [
-        ("socket", "inet", "stream", None),
-        ("socket", "inet", "dgram", None),
-        ("socket", "unix", "stream", None),
-        ("socketpair", "unix", "stream", None),
-        ("bind", "inet", "stream", Some("127.0.0.1:0")),
-        ("connect", "inet", "stream", Some(server.as_str())),
-        ("sendto", "inet", "dgram", Some(server.as_str())),
-        ("bind", "unix", "stream", Some(path("stream.socket").as_str())),
-        ("connect", "unix", "stream", Some(path("stream.socket").as_str())),
-        ("bind", "unix", "stream", Some("unix:@sandbox-trace-test")),
-        ("connect", "unix", "stream", Some("unix:@sandbox-trace-test")),
-    ] {
-        by_calls(&recorded, &find(granted, operation, family, kind, address)?)?;
-    }
-    let refused = find(failed, "connect", "inet", "stream", Some("127.0.0.1:1"))?;
-    ensure!(refused["error"] == "ECONNREFUSED", "{refused}");
-    let missing = find(failed, "connect", "unix", "stream", Some(&path("missing.socket")))?;
-    ensure!(missing["error"] == "ENOENT", "{missing}");
-    if Path::new("/proc/net/if_inet6").exists() {
-        let all = [granted, failed].concat();
-        find(&all, "bind", "inet6", "stream", Some("[::1]:0"))?;
-        find(&all, "connect", "inet6", "stream", Some("[::1]:1"))?;
-    }
-    Ok(())
-}
-
-/// The fact is the test program's, and nobody else's.
-fn by_calls(recorded: &Recorded, fact: &Value) -> Result<()> {
-    let by = recorded.by(fact);
-    ensure!(by == BTreeSet::from([fs::canonicalize(CALLS)?.display().to_string()]), "{fact} by {by:?}");
-    Ok(())
+    let line = [CALLS.as_ref(), "network".as_ref(), place.as_os_str()];
+    let (recorded, output) = record_with_output(&place, line)?;
+    calls::network(&recorded, Path::new(CALLS), &place, &String::from_utf8(output.stdout)?)
 }

@@ -7,6 +7,7 @@ mod process;
 mod provenance;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
     Bench(bench::Args),
+    /// Boot one of the kernels that the tests run on, and run a command in it.
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Bench(args) => bench::main(&args),
+        Task::Vm(args) => vm::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

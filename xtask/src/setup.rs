@@ -1,6 +1,8 @@
 //! `setup`: finds what the other tasks need and this machine lacks, says why it is needed, and installs it.
 
+mod archive;
 mod components;
+mod guest;
 mod install;
 
 use anyhow::{Result, bail};

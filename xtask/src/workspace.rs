@@ -23,8 +23,3 @@ pub fn target_dir() -> PathBuf {
 pub fn tools_dir() -> PathBuf {
     target_dir().join("tools")
 }
-
-/// What the test guest boots from.
-pub fn guest_dir() -> PathBuf {
-    target_dir().join("guest")
-}

@@ -244,6 +244,8 @@ impl Record {
         {
             // SAFETY: `room` says that 4096 bytes fit behind `at`.
             let n = unsafe { bpf_probe_read_user_str(at.cast(), 4096, address as *const _) };
+            // Until Linux 6.13 an empty string counts 0 bytes, without its NUL: the path of a call with AT_EMPTY_PATH.
+            let n = if n == 0 { 1 } else { n };
             length = self.advance(n, loss::STRING_UNREADABLE);
         }
         unfollowed(self.scratch, length)

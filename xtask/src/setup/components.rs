@@ -2,8 +2,10 @@
 
 use std::{fs, path::Path};
 
-use super::Purpose;
-use crate::{build_ebpf, process, workspace};
+use sandbox_trace_tests::vm::Kernel;
+
+use super::{Purpose, guest};
+use crate::{build_ebpf, process};
 
 /// Something that a task needs.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ enum Test {
     Command(&'static str),
     File(&'static str),
     Function(fn() -> bool),
+    Kernel(Kernel),
 }
 
 /// Where a component comes from.
@@ -30,8 +33,10 @@ pub enum Source {
     Packages(&'static [&'static str]),
     /// `cargo install` of bpf-linker, which needs these Debian packages.
     BpfLinker(&'static [&'static str]),
-    /// The kernel in the package that this meta-package depends on; unpacked, not installed.
-    KernelOf(&'static str),
+    /// A kernel for the guests, of one of Debian's releases; unpacked, not installed.
+    Kernel(Kernel),
+    /// A QEMU that boots all of them.
+    Qemu,
 }
 
 impl Component {
@@ -44,6 +49,7 @@ impl Component {
             Test::Command(name) => process::find(name).is_some(),
             Test::File(path) => Path::new(path).exists(),
             Test::Function(present) => present(),
+            Test::Kernel(kernel) => kernel.place().is_file(),
         }
     }
 
@@ -54,7 +60,11 @@ impl Component {
             Source::BpfLinker(packages) => {
                 format!("cargo install bpf-linker, with package {}", packages.join(" "))
             }
-            Source::KernelOf(package) => format!("unpacked from package {package}"),
+            Source::Kernel(kernel) => {
+                let (suite, meta) = guest::package(kernel);
+                format!("unpacked from the package behind {meta} in {suite}")
+            }
+            Source::Qemu => "package qemu-system-x86 (on Debian 12 from bookworm-backports)".to_owned(),
         }
     }
 }
@@ -70,7 +80,7 @@ const EBPF: &[Purpose] = &[Purpose::Ebpf];
 
 /// Every component, in the order in which they are installed.
 pub fn all() -> Vec<Component> {
-    use Source::{BpfLinker, KernelOf, Packages};
+    use Source::{BpfLinker, Packages};
     use Test::{Command, File, Function};
 
     let component = |name, why, test, source, purposes| Component { name, why, test, source, purposes };
@@ -159,20 +169,10 @@ pub fn all() -> Vec<Component> {
         ),
         component("git", "a workload under test", Command("git"), Packages(&["git"]), TEST),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
-        component(
-            "qemu",
-            "boots a kernel with AppArmor",
-            Command("qemu-system-x86_64"),
-            Packages(&["qemu-system-x86"]),
-            TEST,
-        ),
-        component(
-            "a kernel with AppArmor",
-            "the test guest's kernel",
-            Function(has_guest_kernel),
-            KernelOf("linux-image-cloud-amd64"),
-            TEST,
-        ),
+        component("qemu", "boots the test guests", Function(guest::has_qemu), Source::Qemu, TEST),
+        guest_kernel("Linux 5.10", Kernel::V5_10),
+        guest_kernel("Linux 6.1", Kernel::V6_1),
+        guest_kernel("Linux 6.12", Kernel::V6_12),
         component(
             "a Rust compiler for BPF",
             "compiles the eBPF programs",
@@ -208,8 +208,7 @@ fn has_static_busybox() -> bool {
     })
 }
 
-fn has_guest_kernel() -> bool {
-    fs::read_dir(workspace::guest_dir().join("boot")).is_ok_and(|files| {
-        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("vmlinuz-"))
-    })
+fn guest_kernel(name: &'static str, kernel: Kernel) -> Component {
+    let (test, source) = (Test::Kernel(kernel), Source::Kernel(kernel));
+    Component { name, why: "a test guest's kernel", test, source, purposes: TEST }
 }

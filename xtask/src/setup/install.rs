@@ -1,14 +1,13 @@
-//! Installs components: with apt-get, with cargo, or by unpacking a package.
+//! Installs components: with apt-get or with cargo.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use super::{
+    components::{Component, Source},
+    guest,
 };
-
-use anyhow::{Context, Result, bail};
-
-use super::components::{Component, Source};
 use crate::{process, workspace};
 
 /// The version of bpf-linker that goes with Debian's compiler: both use LLVM 22.
@@ -18,33 +17,35 @@ const LLVM: &str = "/usr/lib/llvm-22";
 /// Installs all of `missing`, packages first.
 pub fn install(missing: &[&Component]) -> Result<()> {
     let mut packages: Vec<&str> = Vec::new();
+    let mut kernels = Vec::new();
     for component in missing {
         match component.source {
             Source::Packages(names) | Source::BpfLinker(names) => packages.extend(names),
-            Source::KernelOf(_) => {}
+            Source::Kernel(kernel) => kernels.push(kernel),
+            Source::Qemu => {}
         }
     }
-    let Some(apt) = process::find("apt-get") else {
+    if process::find("apt-get").is_none() {
         bail!("there is no apt-get here to install them with; the package names above are Debian's");
-    };
-    process::run(as_root(&apt)?.args(["update", "-q"]))?;
+    }
     if !packages.is_empty() {
+        process::run(as_root("apt-get")?.args(["update", "-q"]))?;
         process::run(
-            as_root(&apt)?.args(["install", "--yes", "-q", "--no-install-recommends"]).args(&packages),
+            as_root("apt-get")?.args(["install", "--yes", "-q", "--no-install-recommends"]).args(&packages),
         )?;
     }
     for component in missing {
         match component.source {
-            Source::Packages(_) => {}
+            Source::Packages(_) | Source::Kernel(_) => {}
             Source::BpfLinker(_) => bpf_linker()?,
-            Source::KernelOf(package) => kernel_of(package)?,
+            Source::Qemu => guest::install_qemu()?,
         }
     }
-    Ok(())
+    guest::fetch_kernels(&kernels)
 }
 
 /// A command that runs as root and asks nothing.
-fn as_root(program: &Path) -> Result<Command> {
+pub fn as_root(program: &str) -> Result<Command> {
     // RUNLEVEL=1 keeps Debian's packages from starting the daemons that they bring: the tests start their own.
     let variables = ["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"];
     let mut command = if nix::unistd::geteuid().is_root() {
@@ -69,36 +70,4 @@ fn bpf_linker() -> Result<()> {
             .arg(workspace::tools_dir())
             .env("LLVM_PREFIX", LLVM),
     )
-}
-
-/// Unpacks the kernel image that `meta` depends on. It is not installed: that would make the machine's own boot
-/// loader find it.
-fn kernel_of(meta: &str) -> Result<()> {
-    let depends = process::output(Command::new("apt-cache").args(["depends", meta]))?;
-    let package = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .with_context(|| format!("{meta} depends on no kernel"))?;
-    let work = tempfile::tempdir()?;
-    process::run(Command::new("apt-get").args(["download", "-q", package]).current_dir(work.path()))?;
-    let deb = fs::read_dir(work.path())?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .with_context(|| format!("apt-get download {package} left no file"))?;
-
-    let guest = workspace::guest_dir();
-    fs::create_dir_all(&guest)?;
-    let mut archive =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&deb).stdout(Stdio::piped()).spawn()?;
-    let tar = archive.stdout.take().context("dpkg-deb has no output")?;
-    let unpacked = process::run(
-        Command::new("tar")
-            .args(["--extract", "--wildcards", "--directory"])
-            .arg(&guest)
-            .arg("./boot/vmlinuz-*")
-            .stdin(tar),
-    );
-    archive.wait()?;
-    unpacked
 }
