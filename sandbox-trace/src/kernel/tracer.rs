@@ -198,8 +198,11 @@ pub fn load_btf<'a>(
     name: &str,
     tracepoint: &str,
 ) -> Result<&'a mut BtfTracePoint> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(&Edition::of_this_kernel().program(name)).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(&Edition::of_this_kernel().program(name))
+        .ok_or_else(|| damaged(name))?
+        .try_into()
+        .map_err(|e| refused(name, e))?;
     program.load(tracepoint, btf).map_err(|e| refused(name, e))?;
     Ok(program)
 }

@@ -16,6 +16,8 @@ use sandbox_trace_ebpf::{
 use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
+    filters::{Doubt, Filters, Verdict},
+    identity::{Identities, Identity},
     live::Blocked,
     meaning::{
         access_of, call_name, capability_name, error_name, family_name, is_probe, named, operation,
@@ -27,7 +29,7 @@ use crate::{
     kernel::{specs, tracer::Count},
     recording::{
         Access, ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed,
-        FileAccess, NetworkUse, Recording, Syscall,
+        FileAccess, NetworkUse, Recording, Refusal, Seccomp, Syscall,
     },
 };
 
@@ -35,6 +37,8 @@ use crate::{
 const MAX_FACTS: usize = 4_000_000;
 /// Most argument tuples that are kept of one call.
 const MAX_TUPLES: usize = 4096;
+/// Most scripts that are kept of one interpreter.
+const MAX_SCRIPTS: usize = 4096;
 
 /// An executable, by the kernel side's key.
 type Key = u64;
@@ -68,9 +72,20 @@ struct Call {
     seen: Seen,
     succeeded: bool,
     errors: BTreeSet<u32>,
-    tuples: BTreeMap<BTreeMap<u8, u64>, BTreeSet<Key>>,
     /// Keys of the facts that it was made of.
     keys: BTreeSet<u64>,
+    tuples: BTreeMap<BTreeMap<u8, u64>, Tuple>,
+    /// What callers got that a filter refused.
+    refused: BTreeSet<String>,
+    /// Whether any call got past the filters.
+    passed: bool,
+    doubts: BTreeSet<Doubt>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tuple {
+    by: BTreeSet<Key>,
+    passed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -102,6 +117,10 @@ struct Facts {
     capabilities: BTreeMap<(u32, bool), Capability>,
     credentials: BTreeMap<(u32, u32), BTreeSet<Key>>,
     executed: BTreeSet<Key>,
+    /// The scripts that an interpreter was started for.
+    scripts: BTreeMap<Key, BTreeSet<BytePath>>,
+    /// The chains of seccomp filters that were in force.
+    filters: BTreeSet<u64>,
 }
 
 /// Keeps facts until the recording is made of them.
@@ -112,6 +131,8 @@ pub struct Collector {
     filtered_setup: Facts,
     executables: HashMap<Key, BytePath>,
     roots: Roots,
+    filters: Filters,
+    identities: Identities,
     /// Paths that a directory was seen at, with their slash.
     directories: HashSet<Vec<u8>>,
     /// Distinct facts so far, for the progress line.
@@ -168,10 +189,15 @@ impl Collector {
             }
             Body::Executable(path) => {
                 if self.executables.len() < MAX_FACTS {
+                    self.identities.ask(header.exe, self.roots.of(&header).root, &path);
                     self.executables.insert(header.exe, path.into());
                 }
             }
             Body::Call => self.call(&header),
+            Body::FilterPart(bytes) => self.filters.add_part(header.args[0], bytes),
+            Body::FilterChain(parts, truncated) => {
+                self.filters.add_chain(header.args[0], truncated, &parts);
+            }
             Body::Capability => self.capability(&header),
             Body::File(path) => self.file(&header, path),
             Body::Names { first, second } => self.names(&header, first, second),
@@ -194,21 +220,38 @@ impl Collector {
     fn call(&mut self, header: &Header) {
         let tuple: BTreeMap<u8, u64> =
             (0u8..).zip(header.args).filter(|(index, _)| header.mask & (1 << index) != 0).collect();
+        let verdict = self.filters.judge(header);
+        if header.flags & flag::KILLED != 0 && verdict == Verdict::Passed {
+            // A signal from elsewhere ended the thread; the call itself was seen when it returned.
+            return;
+        }
         let facts = self.facts(header);
+        if header.filters != 0 {
+            facts.filters.insert(header.filters);
+        }
         let new = !facts.calls.contains_key(&(header.arch, header.nr));
         let call = facts.calls.entry((header.arch, header.nr)).or_default();
         call.seen.add(header);
         call.keys.insert(header.key);
-        if header.errno == 0 {
-            call.succeeded = true;
-        } else {
+        let passed = !matches!(verdict, Verdict::Refused(_));
+        call.passed |= passed;
+        if header.errno != 0 {
             call.errors.insert(header.errno);
+        } else if passed {
+            call.succeeded = true;
+        }
+        match verdict {
+            Verdict::Passed => {}
+            Verdict::Refused(answer) => _ = call.refused.insert(answer),
+            Verdict::Unknown(doubt) => _ = call.doubts.insert(doubt),
         }
         let mut full = false;
         if header.mask != 0 {
             full = call.tuples.len() >= MAX_TUPLES && !call.tuples.contains_key(&tuple);
             if !full {
-                call.tuples.entry(tuple).or_default().insert(header.exe);
+                let tuple = call.tuples.entry(tuple).or_default();
+                tuple.by.insert(header.exe);
+                tuple.passed |= passed;
             }
         }
         self.tuple_overflow += u64::from(full);
@@ -269,7 +312,14 @@ impl Collector {
         // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
         // opened by the kernel and needs nothing as long as the profile stays the same.
         let path = match script {
-            Some(name) => self.roots.of(header).path(&name, true),
+            Some(name) => {
+                let path = self.roots.of(header).path(&name, true);
+                let scripts = self.facts(header).scripts.entry(header.exe).or_default();
+                if scripts.len() < MAX_SCRIPTS {
+                    scripts.insert(path.clone().into());
+                }
+                path
+            }
             None => path,
         };
         let header = Header { op: op::EXEC, ..*header };
@@ -353,26 +403,23 @@ impl Collector {
     }
 
     /// What could not be kept.
-    pub fn losses(&self) -> [(&'static str, u64); 3] {
+    pub fn losses(&self) -> [(&'static str, u64); 4] {
         [
             ("facts_overflow", self.overflow),
+            ("filters_overflow", self.filters.overflow),
             ("arguments_overflow", self.tuple_overflow),
             ("undecodable", self.undecodable),
         ]
     }
 
     /// Fills in what was collected. `start_ns` is when the recording began, on the clock of the facts.
-    pub fn finish(
-        self,
-        boundary: Boundary,
-        start_ns: u64,
-        recording: &mut Recording,
-    ) {
+    pub fn finish(self, boundary: Boundary, start_ns: u64, recording: &mut Recording) {
         let [host, setup, inside] = self.by_class;
         let facts = match boundary {
             Boundary::Container => {
                 let mut facts = inside;
-                facts.merge(Facts { calls: self.filtered_setup.calls, ..Facts::default() });
+                let Facts { calls, filters, .. } = self.filtered_setup;
+                facts.merge(Facts { calls, filters, ..Facts::default() });
                 facts
             }
             Boundary::None => {
@@ -383,7 +430,12 @@ impl Collector {
                 facts
             }
         };
-        let names = Names::of(&facts, &self.executables, start_ns);
+        if !facts.filters.is_empty() {
+            let (filters, attributed) = self.filters.describe(&facts.filters);
+            recording.target.seccomp = Some(Seccomp { filters, attributed });
+        }
+        recording.warnings.extend(facts.doubts());
+        let names = Names::of(&facts, &self.executables, &self.identities.all(), start_ns);
         facts.print(&names, &self.counts, recording);
         recording.executables = names.executables;
     }
@@ -399,15 +451,21 @@ impl Call {
 
 impl Facts {
     fn merge(&mut self, other: Self) {
-        let Self { calls, files, network, capabilities, credentials, executed } = other;
+        let Self { calls, files, network, capabilities, credentials, executed, scripts, filters } = other;
+        self.filters.extend(filters);
         for (key, call) in calls {
             let mine = self.calls.entry(key).or_default();
             mine.seen.merge(call.seen);
             mine.keys.extend(call.keys);
             mine.succeeded |= call.succeeded;
             mine.errors.extend(call.errors);
-            for (tuple, by) in call.tuples {
-                mine.tuples.entry(tuple).or_default().extend(by);
+            mine.refused.extend(call.refused);
+            mine.passed |= call.passed;
+            mine.doubts.extend(call.doubts);
+            for (values, tuple) in call.tuples {
+                let mine = mine.tuples.entry(values).or_default();
+                mine.by.extend(tuple.by);
+                mine.passed |= tuple.passed;
             }
         }
         for (key, file) in files {
@@ -434,6 +492,43 @@ impl Facts {
             self.credentials.entry(key).or_default().extend(by);
         }
         self.executed.extend(executed);
+        for (key, paths) in scripts {
+            self.scripts.entry(key).or_default().extend(paths);
+        }
+    }
+
+    /// What could not be told of refusals, in sentences.
+    fn doubts(&self) -> Vec<String> {
+        let of = |doubt: Doubt| -> Option<String> {
+            let names: BTreeSet<String> = self
+                .calls
+                .iter()
+                .filter(|(_, call)| call.doubts.contains(&doubt))
+                .map(|((arch, nr), _)| call_name(*arch, *nr))
+                .collect();
+            let names: Vec<String> = names.into_iter().collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let mut out = Vec::new();
+        if let Some(names) = of(Doubt::Unread) {
+            out.push(format!(
+                "a seccomp filter was in force that could not be read (the kernel keeps them with \
+                 CONFIG_CHECKPOINT_RESTORE): calls that it refused are recorded as calls that failed, maybe among {names}"
+            ));
+        }
+        if let Some(names) = of(Doubt::Decided) {
+            out.push(format!(
+                "a seccomp filter leaves calls to a supervisor or a tracer, whose refusals can't be told from \
+                 failures: {names}"
+            ));
+        }
+        if let Some(names) = of(Doubt::Arguments) {
+            out.push(format!(
+                "a seccomp filter looks at arguments that are not recorded: of {names}, some calls may have been \
+                 refused and are recorded as failed"
+            ));
+        }
+        out
     }
 
     fn print(self, names: &Names, counts: &HashMap<u64, Count>, recording: &mut Recording) {
@@ -448,7 +543,11 @@ impl Facts {
                 args: call
                     .tuples
                     .into_iter()
-                    .map(|(values, by)| ArgTuple { values, by: names.indices(&by) })
+                    .map(|(values, tuple)| ArgTuple {
+                        values,
+                        by: names.indices(&tuple.by),
+                        refused: !tuple.passed,
+                    })
                     .collect(),
                 errors: call
                     .errors
@@ -458,6 +557,11 @@ impl Facts {
                     .into_iter()
                     .collect(),
                 succeeded: call.succeeded,
+                refused: (!call.refused.is_empty()).then(|| Refusal {
+                    by: "seccomp".into(),
+                    answers: call.refused.into_iter().collect(),
+                    always: !call.passed,
+                }),
                 first_ms: names.milliseconds(call.seen.first_ns),
                 by: names.indices(&call.seen.by),
             })
@@ -526,7 +630,12 @@ struct Names {
 }
 
 impl Names {
-    fn of(facts: &Facts, paths: &HashMap<Key, BytePath>, start_ns: u64) -> Self {
+    fn of(
+        facts: &Facts,
+        paths: &HashMap<Key, BytePath>,
+        identities: &HashMap<Key, Identity>,
+        start_ns: u64,
+    ) -> Self {
         let mut used: BTreeSet<Key> = facts.executed.clone();
         used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
         used.extend(facts.files.values().flat_map(|file| file.seen.by.iter()));
@@ -534,19 +643,27 @@ impl Names {
         used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
         used.extend(facts.credentials.values().flatten());
         used.remove(&0);
-        let path = |key: &Key| paths.get(key).cloned().unwrap_or_default();
-        // One entry a path, though two mounts or two inodes may have had it.
-        let mut by_path: BTreeMap<BytePath, bool> = BTreeMap::new();
+        let what = |key: &Key| (paths.get(key).cloned().unwrap_or_default(), identities.get(key));
+        // One entry a path and identity, though two mounts or two inodes may have had them.
+        let mut entries: BTreeMap<(BytePath, Option<&Identity>), Executable> = BTreeMap::new();
         for key in &used {
-            *by_path.entry(path(key)).or_default() |= facts.executed.contains(key);
+            let (path, identity) = what(key);
+            let entry = entries.entry((path.clone(), identity)).or_default();
+            entry.path = path;
+            entry.executed |= facts.executed.contains(key);
+            match identity {
+                Some(Identity::BuildId(id)) => entry.build_id = Some(id.clone()),
+                Some(Identity::Sha256(hash)) => entry.sha256 = Some(hash.clone()),
+                None => {}
+            }
+            entry.scripts.extend(facts.scripts.get(key).into_iter().flatten().cloned());
+            entry.scripts.sort();
+            entry.scripts.dedup();
         }
-        let position: HashMap<&BytePath, ExecutableIndex> = by_path.keys().zip(0..).collect();
-        let index = used.iter().filter_map(|key| Some((*key, *position.get(&path(key))?))).collect();
-        let executables = by_path
-            .iter()
-            .map(|(path, executed)| Executable { path: path.clone(), executed: *executed })
-            .collect();
-        Self { executables, index, start_ns }
+        let position: BTreeMap<&(BytePath, Option<&Identity>), ExecutableIndex> =
+            entries.keys().zip(0..).collect();
+        let index = used.iter().filter_map(|key| Some((*key, *position.get(&what(key))?))).collect();
+        Self { executables: entries.values().cloned().collect(), index, start_ns }
     }
 
     fn indices(&self, keys: &BTreeSet<Key>) -> Vec<ExecutableIndex> {
