@@ -32,7 +32,10 @@ fn refusal_of(recorded: &Recorded, name: &str) -> Result<Option<(Vec<String>, bo
     Ok(Some((answers, refused["always"] == true)))
 }
 
-fn expect(recorded: &Recorded, expected: &[(&str, Option<(&[&str], bool)>)]) -> Result<()> {
+/// A call, and with which answers it was refused and whether always; none if it was not.
+type Expected<'a> = (&'a str, Option<(&'a [&'a str], bool)>);
+
+fn expect(recorded: &Recorded, expected: &[Expected<'_>]) -> Result<()> {
     for (name, expected) in expected {
         let found = refusal_of(recorded, name)?;
         let expected = expected.map(|(answers, always)| {

@@ -138,7 +138,7 @@ mod tests {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = text.lines().find_map(|line| line.trim().strip_prefix("Build ID: ")).unwrap().to_owned();
         let found = of(&File::open("/bin/sh").unwrap()).unwrap();
-        assert_eq!(found.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), said);
+        assert_eq!(crate::record::identity::hexadecimal(&found), said);
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use sandbox_trace_ebpf::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::meaning::error_name;
+use super::{identity::hexadecimal, meaning::error_name};
 use crate::{
     recording::SeccompFilter,
     seccomp::{
@@ -30,7 +30,7 @@ const MAX_CHAINS: usize = 4096;
 const MAX_STATES: usize = 4096;
 const ALL_LOOKS: u64 = 20_000;
 /// A number that no architecture has ever used and that lies among those that are: what a filter says of it, it
-/// says of all that it does not list. Source: arch/x86/entry/syscalls/syscall_64.tbl, Linux 6.18.
+/// says of all that it does not list. Source: `syscall_64.tbl`, Linux 6.18.
 const UNUSED: u32 = 400;
 
 /// What is known of a call's refusal.
@@ -228,7 +228,7 @@ fn describe(filter: &Program) -> SeccompFilter {
     let unlisted = Call { nr: UNUSED, arch: Arch::X8664.audit(), args: [None; 6] };
     let default = filter.outcome_within(&unlisted, MAX_STATES).actions;
     SeccompFilter {
-        sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hexadecimal(&hash.finalize()),
         instructions: filter.instructions().len() as u64,
         default: default.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
     }

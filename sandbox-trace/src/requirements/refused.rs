@@ -71,9 +71,7 @@ pub(super) fn set_apart(needs: &mut Requirements) {
 
 /// Sockets that a filter refused: once it lets them through, the security module is asked. A failed socket is in no
 /// list of uses.
-pub(super) fn refused_sockets<'a>(
-    syscall: &'a Syscall,
-) -> impl Iterator<Item = (NetworkKey, &'a [ExecutableIndex])> + use<'a> {
+fn refused_sockets(syscall: &Syscall) -> impl Iterator<Item = (NetworkKey, &[ExecutableIndex])> {
     const SOCK_TYPE_MASK: u64 = 0xf;
     let makes = matches!(syscall.name.as_str(), "socket" | "socketpair");
     syscall.args.iter().filter(move |tuple| makes && tuple.refused).filter_map(|tuple| {

@@ -41,7 +41,7 @@ fn with(filters: &[Vec<Instruction>]) -> Filters {
     let mut parts = Vec::new();
     for (key, filter) in (100..).zip(filters) {
         out.add_part(key, bytes(filter));
-        parts.push(FilterPart { key, at: 0, length: filter.len() as u32 });
+        parts.push(FilterPart { key, at: 0, length: u32::try_from(filter.len()).unwrap() });
     }
     out.add_chain(1, false, &parts);
     out
