@@ -128,6 +128,12 @@ layout! {
     rb_right: "rb_node.rb_right",
     vma_start: "vm_area_struct.vm_start",
     vma_end: "vm_area_struct.vm_end",
+    task_exit_code: "task_struct.exit_code",
+    filter_prev: "seccomp_filter.prev",
+    filter_prog: "seccomp_filter.prog",
+    prog_orig: "bpf_prog.orig_prog",
+    fprog_len: "sock_fprog_kern.len",
+    fprog_filter: "sock_fprog_kern.filter",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

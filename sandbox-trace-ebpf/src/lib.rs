@@ -32,11 +32,13 @@ pub mod program {
     pub const NAMES: u32 = 2;
     /// Sockets.
     pub const NETWORK: u32 = 3;
+    /// What a seccomp filter may have answered.
+    pub const FILTER: u32 = 4;
     /// Slots of the map.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
     /// The programs by index. The edition for kernels before 5.17 has [`OLD`] behind its name.
     pub const NAMES_BY_INDEX: [&str; COUNT as usize] =
-        ["", "sys_exit_file", "sys_exit_names", "sys_exit_network"];
+        ["", "sys_exit_file", "sys_exit_names", "sys_exit_network", "sys_exit_filter"];
     /// What the names of programs for kernels before 5.17 end in.
     pub const OLD: &str = "_old";
 }
@@ -53,9 +55,17 @@ pub mod loss {
     pub const KERNEL_READ: u32 = 3;
     /// A mapping was made executable while another thread changed the address space: its file is not known.
     pub const MAPPING_UNSEEN: u32 = 4;
+    /// A task had more seccomp filters than are read.
+    pub const FILTERS_UNREAD: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
     /// Their names in a recording, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ring_full",
+        "path_too_long",
+        "string_unreadable",
+        "kernel_read_failed",
+        "mapping_unseen",
+        "filters_unread",
+    ];
 }

@@ -21,6 +21,12 @@ pub mod kind {
     pub const CAPABILITY: u8 = 7;
     /// How often the fact with the header's `key` happened since it was sent: `args`: count, when it was last seen.
     pub const COUNT: u8 = 8;
+    /// A part of a seccomp filter, named by its contents. `args`: key. Bytes: at most
+    /// [`FILTER_PART`](super::FILTER_PART) instructions (`struct sock_filter`).
+    pub const FILTER_PART: u8 = 16;
+    /// The seccomp filters of a task, newest first. `args`: key, 1 if there are more than it lists. Bytes: a
+    /// [`FilterPart`](super::FilterPart) each.
+    pub const FILTER_CHAIN: u8 = 17;
 }
 
 /// Where the task stood when it caused the fact.
@@ -43,6 +49,10 @@ pub mod flag {
     pub const SCRIPT: u32 = 2;
     /// The walk that made the path (or a base) did not end at the root of a mount tree.
     pub const CUT: u32 = 4;
+    /// A call gave its own number back: so does one that a seccomp filter answered with a signal.
+    pub const OWN_NUMBER: u32 = 0x100;
+    /// The thread ended with `SIGSYS`, in this call.
+    pub const KILLED: u32 = 0x200;
 }
 
 /// Every record begins with this.
@@ -86,6 +96,8 @@ pub struct Header {
     pub op: u8,
     /// Which of `args` count, for calls.
     pub mask: u32,
+    /// Key of the chain of seccomp filters that judged a call; 0 if there was none, or it made no difference.
+    pub filters: u64,
 }
 
 impl Header {
@@ -111,7 +123,27 @@ impl Header {
         class: 0,
         op: 0,
         mask: 0,
+        filters: 0,
     };
+}
+
+/// Most instructions of a seccomp filter that one record carries.
+pub const FILTER_PART: usize = 2048;
+
+/// Most parts of filters that a chain lists: each takes a tail call, and the kernel makes no more than 33 in a row.
+pub const FILTER_PARTS: usize = 28;
+
+/// A part of a filter, in the list of a chain.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct FilterPart {
+    /// Key of the part's instructions; 0 if the kernel did not keep them.
+    pub key: u64,
+    /// Where the part begins in its filter, in instructions.
+    pub at: u32,
+    /// How many instructions it has.
+    pub length: u32,
 }
 
 /// Access bits of a [`kind::FILE`] record; the same as a recording's letters.

@@ -43,6 +43,8 @@ pub mod kind {
     pub const CLONE3: u8 = 14;
     /// i386 `socketcall`: the call in the first argument, its arguments in an array of u32 behind the second.
     pub const SOCKETCALL: u8 = 15;
+    /// May load a seccomp filter: the first argument is the operation.
+    pub const SECCOMP: u8 = 16;
 }
 
 /// What a call with paths does; user space turns it into accesses.

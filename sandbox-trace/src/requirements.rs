@@ -3,6 +3,8 @@
 //! Failed attempts become requirements only where the kernel asks the policy before it finds the failure
 //! (see [`asked_before_failing`]): a profile without them would turn `EWOULDBLOCK` into `EACCES`.
 
+mod refused;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -52,6 +54,12 @@ pub struct SyscallNeed {
     pub errors: BTreeSet<String>,
     /// Who made it.
     pub evidence: Evidence,
+    /// What callers got from a filter that refused it while it was recorded. Empty if none did.
+    pub refused: BTreeSet<String>,
+    /// Whether any call got past the filters.
+    pub passed: bool,
+    /// The recorded arguments with which one did.
+    pub passed_args: BTreeSet<BTreeMap<u8, u64>>,
 }
 
 impl SyscallNeed {
@@ -88,6 +96,8 @@ pub struct NetworkKey {
 pub struct Requirements {
     /// By architecture (`x86_64`, `i386`, `x32`) and name.
     pub syscalls: BTreeMap<(String, String), SyscallNeed>,
+    /// Dangerous calls that a filter refused, and the target went on: no needs, but a person may want to know.
+    pub survived: BTreeMap<(String, String), SyscallNeed>,
     /// By path and link target.
     pub files: BTreeMap<(BytePath, Option<BytePath>), FileNeed>,
     /// By family and type.
@@ -129,7 +139,9 @@ pub fn fold(recordings: &[(String, Recording)], allow_incomplete: bool) -> Resul
             }
         }
         fold_one(&mut out, recording);
+        refused::add_sockets(&mut out, recording);
     }
+    refused::set_apart(&mut out);
     Ok(out)
 }
 
@@ -148,6 +160,7 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
         need.succeeded |= syscall.succeeded;
         need.errors.extend(syscall.errors.iter().cloned());
         need.evidence.add(recording, &syscall.by, syscall.first_ms);
+        need.add_refusals(syscall);
         for tuple in &syscall.args {
             need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, syscall.first_ms);
         }

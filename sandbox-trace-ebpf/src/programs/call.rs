@@ -2,9 +2,14 @@
 //! go on; all else is for what is new, or has a path.
 
 use aya_ebpf::{cty::c_long, helpers::generated::bpf_task_pt_regs};
-use sandbox_trace_ebpf::{CallSpec, MAX_NR, arch, program, record, spec};
+use sandbox_trace_ebpf::{
+    CallSpec, MAX_NR, arch, program,
+    record::{self, flag},
+    spec,
+};
 
 use crate::{
+    filter,
     kernel::{constant, load, member, mix, off, read, read_or_zero, read_user},
     maps,
     ring::{self, Record, Seen},
@@ -14,6 +19,9 @@ use crate::{
 const TS_COMPAT: u32 = 2;
 const X32_BIT: u32 = 0x4000_0000;
 const MAX_ERRNO: i64 = 4095;
+const SIGSYS: u32 = 31;
+const PR_SET_SECCOMP: u64 = 22;
+const SECCOMP_SET_MODE_FILTER: u64 = 1;
 
 /// A call that returned.
 #[derive(Clone, Copy)]
@@ -24,6 +32,8 @@ pub struct Call {
     pub ret: i64,
     pub spec: CallSpec,
     pub args: [u64; 6],
+    /// [`flag`] bits of the record.
+    pub flags: u32,
 }
 
 impl Call {
@@ -131,14 +141,24 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
     let who = task::identify::<OLD>(task);
     let mut key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(errno) << 40);
+    // A filter answers with an error, or with a signal, which leaves the number as the result.
+    let own_number = ret as u32 == load::<u64>(regs, off!(regs_orig_ax)) as u32;
+    let flags = if who.is_filtered() && own_number { flag::OWN_NUMBER } else { 0 };
+    let judged = who.is_filtered() && (errno != 0 || own_number);
+    if judged {
+        // What another chain of filters answers is another fact.
+        key = mix(key, filter::address_key().1 ^ u64::from(flags));
+    }
     if spec.kind == spec::kind::PLAIN && spec.args == 0 {
         if !ring::is_call_seen(key) {
-            let call = Call { arch, nr, errno, ret, spec, args: [0; 6] };
-            send::<OLD>(&who, &call, key);
+            let call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch), flags };
+            if sends::<OLD>(&who, &call, key, judged) {
+                return program::FILTER;
+            }
         }
         return 0;
     }
-    let mut call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch) };
+    let mut call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch), flags };
     if spec.kind == spec::kind::CLONE3 {
         if ret == 0 {
             // The child's side of the call: its parent may have returned, and have put other things where the
@@ -154,8 +174,12 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
         key = mix(key, read(cred + off!(cred_euid) as u64).unwrap_or(0));
         key = mix(key, read(cred + off!(cred_egid) as u64).unwrap_or(0));
     }
-    if !ring::is_call_seen(key) {
-        send::<OLD>(&who, &call, key);
+    // What loads a filter is looked at each time: who is killed by it leaves nothing else to know it by.
+    let loads = spec.kind == spec::kind::SECCOMP
+        && errno == 0
+        && (call.args[0] == PR_SET_SECCOMP || call.args[0] == SECCOMP_SET_MODE_FILTER);
+    if (loads || !ring::is_call_seen(key)) && sends::<OLD>(&who, &call, key, judged || loads) {
+        return program::FILTER;
     }
     let next = program_for(spec.kind, errno);
     if next != 0
@@ -170,6 +194,27 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     next
 }
 
+/// Sends a new fact. If its task's filters must be read first it does not, and gives true: then that program does.
+/// Filters that were not met before are read even if the call went through: they are part of a recording.
+#[inline(always)]
+fn sends<const OLD: bool>(who: &Who, call: &Call, key: u64, judged: bool) -> bool {
+    if who.is_filtered() {
+        let (filter, address) = filter::address_key();
+        if filter != 0 && (judged || !filter::is_met(address)) {
+            let Some(scratch) = maps::scratch() else { return false };
+            // SAFETY: only one call is looked at on a CPU.
+            unsafe {
+                (*scratch).call = *call;
+                (*scratch).who = *who;
+            }
+            filter::begin(key, filter, address);
+            return true;
+        }
+    }
+    send::<OLD>(who, call, key, 0);
+    false
+}
+
 /// The call that [`returned`] goes on from, and who made it.
 #[inline(always)]
 pub fn under_way() -> Option<(&'static Who, &'static Call)> {
@@ -180,7 +225,7 @@ pub fn under_way() -> Option<(&'static Who, &'static Call)> {
 
 /// Which program knows a kind; see [`program`]. 0 for none.
 #[inline(always)]
-fn program_for(call_kind: u8, errno: u32) -> u32 {
+pub fn program_for(call_kind: u8, errno: u32) -> u32 {
     use spec::kind;
     let failed = errno != 0;
     match call_kind {
@@ -195,8 +240,9 @@ fn program_for(call_kind: u8, errno: u32) -> u32 {
     }
 }
 
+/// Sends a call. `filters` is the key of the filters that judged it, or 0.
 #[inline(never)]
-fn send<const OLD: bool>(who: &Who, call: &Call, key: u64) {
+pub fn send<const OLD: bool>(who: &Who, call: &Call, key: u64, filters: u64) {
     let Some(mut record) = Record::begin::<OLD>(record::kind::CALL, who) else { return };
     let header = record.header();
     header.arch = call.arch;
@@ -204,6 +250,8 @@ fn send<const OLD: bool>(who: &Who, call: &Call, key: u64) {
     header.errno = call.errno;
     header.mask = u32::from(call.spec.args);
     header.args = call.args;
+    header.flags = call.flags;
+    header.filters = filters;
     record.send_new(Seen::Calls, key, false);
 }
 
@@ -229,14 +277,21 @@ pub fn exited<const OLD: bool>() {
         arch::I386 => nr == 1 || nr == 252,
         _ => nr == 60 || nr == 231,
     };
-    if !is_exit || orig_ax == u32::MAX {
+    if orig_ax == u32::MAX {
         return;
     }
     let who = task::identify_current::<OLD>();
-    let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32);
+    // Seccomp kills one thread of many without a return from the call (kernel/seccomp.c, SECCOMP_RET_KILL_THREAD).
+    let status: u32 = read_or_zero(task + off!(task_exit_code) as u64);
+    let killed = who.is_filtered() && status & 0x7f == SIGSYS;
+    if !is_exit && !killed {
+        return;
+    }
+    let flags = if killed { flag::KILLED } else { 0 };
+    let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(flags) << 40);
     if !ring::is_seen(Seen::Calls, key) {
-        let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6] };
-        send::<OLD>(&who, &call, key);
+        let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6], flags };
+        send::<OLD>(&who, &call, key, 0);
     }
 }
 

@@ -7,6 +7,7 @@
 mod call;
 mod exec;
 mod file;
+mod filter;
 mod kernel;
 mod maps;
 mod names;
@@ -20,11 +21,12 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use sandbox_trace_ebpf::loss;
+use sandbox_trace_ebpf::{loss, program};
 
 /// The programs of one edition; see [`kernel`].
 macro_rules! programs {
-    ($old:literal, $sys_exit:ident, $file:ident, $names:ident, $network:ident, $exec:ident, $exit:ident) => {
+    ($old:literal, $sys_exit:ident, $file:ident, $names:ident, $network:ident, $filter:ident,
+     $exec:ident, $exit:ident) => {
         /// `TP_PROTO(struct pt_regs *regs, long ret)`: all of a call is known when it returns, its errors included,
         /// and one hook costs half of two.
         #[btf_tracepoint(function = "sys_exit")]
@@ -70,6 +72,19 @@ macro_rules! programs {
             0
         }
 
+        /// Goes on from `sys_exit` for calls that a seccomp filter may have answered, and for the first of a task's
+        /// filters: once for each part of a filter, and then to what the call's kind needs.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $filter(ctx: BtfTracePointContext) -> i32 {
+            let next = if filter::read_part() { program::FILTER } else { filter::finish::<$old>() };
+            if next != 0 {
+                // SAFETY: as in `sys_exit`.
+                let _ = unsafe { maps::NEXT.tail_call(&ctx, next) };
+                kernel::count_loss(loss::KERNEL_READ);
+            }
+            0
+        }
+
         /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
         #[btf_tracepoint(function = "sched_process_exec")]
         fn $exec(ctx: BtfTracePointContext) -> i32 {
@@ -96,6 +111,7 @@ programs!(
     sys_exit_file,
     sys_exit_names,
     sys_exit_network,
+    sys_exit_filter,
     sched_process_exec,
     sched_process_exit
 );
@@ -105,6 +121,7 @@ programs!(
     sys_exit_file_old,
     sys_exit_names_old,
     sys_exit_network_old,
+    sys_exit_filter_old,
     sched_process_exec_old,
     sched_process_exit_old
 );

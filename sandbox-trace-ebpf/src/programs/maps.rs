@@ -73,6 +73,13 @@ pub const RECENT_CALLS: u32 = 1 << 10;
 #[map]
 pub static INSIDE: HashMap<u64, u8> = HashMap::with_max_entries(16 << 10, 0);
 
+/// Slots of [`CHAINS_MET`].
+pub const CHAIN_SLOTS: u32 = 256;
+
+/// Chains of seccomp filters that were read lately, by the key of their address.
+#[map]
+pub static CHAINS_MET: Array<u64> = Array::with_max_entries(CHAIN_SLOTS, 0);
+
 /// A CPU's working memory. What a loop carries is here and not on the stack: the verifier tracks every value that a
 /// stack slot can have, and would walk through all the lengths that a path can reach.
 #[repr(C, align(8))]
@@ -94,6 +101,8 @@ pub struct Scratch {
     pub names: crate::names::Names,
     /// See [`crate::ring::unfollowed`].
     pub passing: u64,
+    /// The seccomp filters that are being read.
+    pub reading: crate::filter::Reading,
 }
 
 #[map]

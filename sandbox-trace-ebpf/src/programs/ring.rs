@@ -197,14 +197,16 @@ impl Record {
         unsafe { core::ptr::read_volatile(&raw const (*self.scratch).length) }
     }
 
+    /// Sets where the next part begins, and the record ends.
     #[inline(always)]
-    fn set_end(&mut self, end: u64) {
+    pub fn set_end(&mut self, end: u64) {
         // SAFETY: as in `end`.
         unsafe { core::ptr::write_volatile(&raw mut (*self.scratch).length, end) };
     }
 
+    /// Where the header and the parts are.
     #[inline(always)]
-    fn buffer(&self) -> *mut u8 {
+    pub fn buffer(&self) -> *mut u8 {
         self.scratch.cast::<u8>()
     }
 
@@ -402,6 +404,7 @@ fn fill(buffer: *mut u8, kind: u8, who: &Who) {
     header.class = task::class_of(who);
     header.op = 0;
     header.mask = 0;
+    header.filters = 0;
 }
 
 /// Sends the path of the task's executable, if this is the first that is heard of it.

@@ -83,6 +83,14 @@ pub struct Who {
     filters: u64,
 }
 
+impl Who {
+    /// Whether any seccomp filter is in force.
+    #[inline(always)]
+    pub fn is_filtered(&self) -> bool {
+        self.filters != 0
+    }
+}
+
 /// Multipliers that keep the parts of a key apart; they are summed, so that the processor multiplies at once what a
 /// chain of [`crate::kernel::mix`] would make it wait for.
 const PARTS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9];

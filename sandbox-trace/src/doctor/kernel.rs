@@ -122,6 +122,7 @@ fn program(name: &'static str) -> Subject {
         "sched_process_exit" => "It sees the calls that never return, and when a task ends.",
         "sys_exit" => "It sees every system call and its outcome; the other sys_exit programs go on from it.",
         "sys_exit_file" => "It sees the files that are opened, mapped and executed.",
+        "sys_exit_filter" => "It sees the seccomp filters that a target runs under, and what they refuse.",
         "sys_exit_names" => "It sees the names that are made, removed, renamed and linked.",
         "sys_exit_network" => "It sees sockets and their addresses.",
         _ => PROGRAM,

@@ -103,7 +103,7 @@ const TABLE: &[(&str, CallSpec)] = &[
     ("unshare", args(0b1)),
     ("setns", args(0b10)),
     ("personality", args(0b1)),
-    ("prctl", args(0b1)),
+    ("prctl", CallSpec { kind: kind::SECCOMP, args: 0b1, ..P }),
     ("arch_prctl", args(0b1)),
     ("ioctl", args(0b10)),
     ("ptrace", args(0b1)),
@@ -112,7 +112,7 @@ const TABLE: &[(&str, CallSpec)] = &[
     ("madvise", args(0b100)),
     ("setsockopt", args(0b110)),
     ("getsockopt", args(0b110)),
-    ("seccomp", args(0b1)),
+    ("seccomp", CallSpec { kind: kind::SECCOMP, args: 0b1, ..P }),
 ];
 
 /// The names of a number's calls on one architecture, `None` for a number that this version does not know.

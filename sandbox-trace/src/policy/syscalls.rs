@@ -120,7 +120,17 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
     let mut policy =
         SyscallPolicy { architectures: BTreeSet::new(), calls: BTreeMap::new(), notes: Vec::new() };
     let mut by_name: BTreeMap<&str, Vec<&SyscallNeed>> = BTreeMap::new();
-    for ((arch, name), need) in &needs.syscalls {
+    let mut survived: BTreeSet<&str> = BTreeSet::new();
+    let allowed = needs.survived.iter().filter(|((_, name), need)| {
+        let by = |what: &str| options.allow.contains(what);
+        let dangerous = danger::reason(danger::SYSCALLS, name).is_some();
+        let given = if dangerous { by(name) } else { !need.args.is_empty() && by(NAMESPACES) };
+        if !given {
+            survived.insert(if dangerous { name } else { NAMESPACES });
+        }
+        given
+    });
+    for ((arch, name), need) in needs.syscalls.iter().chain(allowed) {
         let Some(arch) = Arch::from_name(arch) else {
             return Err(Error::usage(format!("the recordings have calls of the architecture {arch:?}"))
                 .hint("profiles can be made for x86_64, i386 and x32"));
@@ -151,6 +161,7 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
     }
     add_base(&mut policy, base.as_ref());
     add_notes(&mut policy, &by_name, options);
+    add_refused(&mut policy, &by_name, &survived);
     Ok(policy)
 }
 
@@ -204,6 +215,38 @@ fn add_notes(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNe
                 .notes
                 .push(format!("--allow {name} was not needed: no recording asks for it, so it is not added"));
         }
+    }
+}
+
+/// Says what a filter in force refused while it was recorded, and what becomes of it.
+fn add_refused(
+    policy: &mut SyscallPolicy,
+    by_name: &BTreeMap<&str, Vec<&SyscallNeed>>,
+    survived: &BTreeSet<&str>,
+) {
+    let given: Vec<&str> = by_name
+        .iter()
+        .filter(|(_, needs)| needs.iter().any(|need| !need.refused.is_empty()))
+        .map(|(name, _)| *name)
+        .filter(|name| policy.calls.get(*name).is_some_and(|call| call.admits != Admits::Nothing))
+        .collect();
+    if !given.is_empty() {
+        policy.notes.push(format!(
+            "{} refused by the filter in force while recording; allowed now: {}",
+            match given.len() {
+                1 => "1 call was".into(),
+                n => format!("{n} calls were"),
+            },
+            given.join(", ")
+        ));
+    }
+    if !survived.is_empty() {
+        let names: Vec<&str> = survived.iter().copied().collect();
+        policy.notes.push(format!(
+            "dangerous, refused by the filter in force while recording, and not added, since the target went on \
+             without: {}. --allow NAME adds one",
+            names.join(", ")
+        ));
     }
 }
 
@@ -333,6 +376,22 @@ mod tests {
         let policy = make(recording, &Options { allow, ..options() }).unwrap();
         assert!(policy.calls.contains_key("mount") && !policy.calls.contains_key("bpf"));
         assert!(policy.notes.iter().any(|n| n.contains("--allow bpf was not needed")));
+    }
+
+    #[test]
+    fn what_a_filter_refused_is_given_and_said_and_what_is_dangerous_only_said() {
+        let mut recording = samples::calls(&["read", "getppid", "keyctl"]);
+        for name in ["getppid", "keyctl"] {
+            samples::refuse(&mut recording, name);
+        }
+        let policy = make(recording.clone(), &options()).unwrap();
+        assert!(policy.calls.contains_key("getppid") && !policy.calls.contains_key("keyctl"));
+        assert!(policy.notes[0].contains("1 call was refused") && policy.notes[0].ends_with("getppid"));
+        assert!(policy.notes[1].contains("not added") && policy.notes[1].contains("keyctl"));
+        let allow = ["keyctl"].map(String::from).into();
+        let policy = make(recording, &Options { allow, ..options() }).unwrap();
+        assert!(policy.calls.contains_key("keyctl"));
+        assert_eq!(policy.notes.len(), 1, "{:?}", policy.notes);
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl Checkpoints {
         }
         self.due = Instant::now() + every;
         let recorder = nix::unistd::getpid();
-        // SAFETY: the recorder has one thread by now (the one that waited for a command's exec has ended), so no lock
-        // is held by a thread that the child does not have.
+        // SAFETY: the one other thread that a recorder has (see `identity`) holds no lock that the child needs: the
+        // allocator's are taken care of by fork itself, and what it found is read without one.
         match unsafe { fork() } {
             Ok(ForkResult::Parent { child }) => self.writer = Some(child),
             Ok(ForkResult::Child) => write_and_exit(recorder, self.told, write),

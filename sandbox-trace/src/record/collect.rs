@@ -17,6 +17,8 @@ use super::{
     address::{self, Address},
     decode::{Body, Fact, Name},
     files::{File, FileKey, Files},
+    filters::{Doubt, Filters, Verdict},
+    identity::Identities,
     live::Blocked,
     meaning::{access_of, named},
     roots::Roots,
@@ -35,6 +37,8 @@ const MAX_NETWORK: usize = 100_000;
 const MAX_CREDENTIALS: usize = 65_536;
 /// Most argument tuples that are kept of one call.
 const MAX_TUPLES: usize = 4096;
+/// Most scripts that are kept of one interpreter.
+const MAX_SCRIPTS: usize = 4096;
 
 /// What is known of one system call.
 #[derive(Debug, Clone, Default)]
@@ -42,9 +46,22 @@ pub struct Call {
     pub(super) seen: Seen,
     pub(super) succeeded: bool,
     pub(super) errors: BTreeSet<u32>,
-    pub(super) tuples: BTreeMap<BTreeMap<u8, u64>, By>,
+    pub(super) tuples: BTreeMap<BTreeMap<u8, u64>, Tuple>,
     /// Keys of the facts that it was made of.
     pub(super) keys: BTreeSet<u64>,
+    /// What callers got that a filter refused.
+    pub(super) refused: BTreeSet<String>,
+    /// Whether any call got past the filters.
+    pub(super) passed: bool,
+    pub(super) doubts: BTreeSet<Doubt>,
+}
+
+/// What is known of one tuple of arguments.
+#[derive(Debug, Clone, Default)]
+pub struct Tuple {
+    pub(super) by: By,
+    /// Whether any call with it got past the filters.
+    pub(super) passed: bool,
 }
 
 /// What is known of one capability.
@@ -66,6 +83,10 @@ pub struct Facts {
     pub(super) capabilities: BTreeMap<(u32, bool), Capability>,
     pub(super) credentials: BTreeMap<(u32, u32), By>,
     pub(super) executed: BTreeSet<ExeId>,
+    /// The scripts that an interpreter was started for.
+    pub(super) scripts: BTreeMap<ExeId, BTreeSet<StringId>>,
+    /// The chains of seccomp filters that were in force.
+    pub(super) filters: BTreeSet<u64>,
 }
 
 /// Where a task stood, as a number: [`class`], and apart from it the calls of a runtime's set-up that were made with
@@ -100,6 +121,8 @@ pub struct Collector {
     pub(super) exes: Vec<Exe>,
     exe_ids: HashMap<u64, ExeId>,
     roots: Roots,
+    pub(super) filters: Filters,
+    pub(super) identities: Identities,
     /// Paths that a directory was seen at, with their slash.
     directories: HashSet<StringId>,
     /// Distinct facts so far, for the progress line.
@@ -158,6 +181,10 @@ impl Collector {
             }
             Body::Executable(path) => self.executable(&header, &path),
             Body::Call => self.call(&header),
+            Body::FilterPart(bytes) => self.filters.add_part(header.args[0], bytes),
+            Body::FilterChain(parts, truncated) => {
+                self.filters.add_chain(header.args[0], truncated, &parts);
+            }
             Body::Capability => self.capability(&header),
             Body::File(path) => self.file(&header, path),
             Body::Names { first, second } => self.names(&header, first, second),
@@ -198,6 +225,7 @@ impl Collector {
 
     fn executable(&mut self, header: &Header, path: &[u8]) {
         let Some(id) = self.exe(header) else { return };
+        self.identities.ask(id, self.roots.of(header).root, path);
         let path = self.string(path);
         self.overflow += u64::from(path.is_none());
         if let Some(exe) = self.exes.get_mut(id as usize) {
@@ -238,24 +266,40 @@ impl Collector {
     fn call(&mut self, header: &Header) {
         let tuple: BTreeMap<u8, u64> =
             (0u8..).zip(header.args).filter(|(index, _)| header.mask & (1 << index) != 0).collect();
+        let verdict = self.filters.judge(header);
+        if header.flags & flag::KILLED != 0 && verdict == Verdict::Passed {
+            // A signal from elsewhere ended the thread; the call itself was seen when it returned.
+            return;
+        }
         let exe = self.exe(header);
         let facts = self.facts(header, exe);
+        if header.filters != 0 {
+            facts.filters.insert(header.filters);
+        }
         let new = !facts.calls.contains_key(&(header.arch, header.nr));
         let call = facts.calls.entry((header.arch, header.nr)).or_default();
         let mut bytes = call.seen.add(header, exe);
         // A key and its share of a tree.
         bytes += if call.keys.insert(header.key) { 16 } else { 0 };
-        if header.errno == 0 {
-            call.succeeded = true;
-        } else {
+        let passed = !matches!(verdict, Verdict::Refused(_));
+        call.passed |= passed;
+        if header.errno != 0 {
             call.errors.insert(header.errno);
+        } else if passed {
+            call.succeeded = true;
+        }
+        match verdict {
+            Verdict::Passed => {}
+            Verdict::Refused(answer) => _ = call.refused.insert(answer),
+            Verdict::Unknown(doubt) => _ = call.doubts.insert(doubt),
         }
         let mut full = false;
         if header.mask != 0 {
             full = call.tuples.len() >= MAX_TUPLES && !call.tuples.contains_key(&tuple);
             if !full {
-                let by = call.tuples.entry(tuple).or_default();
-                bytes += exe.map_or(0, |exe| by.add(exe));
+                let tuple = call.tuples.entry(tuple).or_default();
+                bytes += exe.map_or(0, |exe| tuple.by.add(exe));
+                tuple.passed |= passed;
             }
         }
         self.other_bytes += bytes;
@@ -331,7 +375,16 @@ impl Collector {
         // The policy is asked about the file that exec was given: for a script, the script. Its interpreter is
         // opened by the kernel and needs nothing as long as the profile stays the same.
         let path = match script {
-            Some(name) => self.roots.of(header).path(&name, true),
+            Some(name) => {
+                let path = self.roots.of(header).path(&name, true);
+                if let (Some(exe), Some(script)) = (exe, self.string(&path)) {
+                    let scripts = self.facts(header, Some(exe)).scripts.entry(exe).or_default();
+                    if scripts.len() < MAX_SCRIPTS {
+                        scripts.insert(script);
+                    }
+                }
+                path
+            }
             None => path,
         };
         let header = Header { op: op::EXEC, ..*header };
@@ -431,6 +484,11 @@ impl Collector {
         all.filter(|((_, n), _)| *n == nr).map(|(_, call)| call.count(&self.counts)).sum()
     }
 
+    /// Waits a moment for what is not known yet of executables.
+    pub fn wait_for_identities(&mut self) {
+        self.identities.wait();
+    }
+
     /// To be called now and then.
     pub fn tidy(&mut self) {
         self.roots.tidy();
@@ -443,9 +501,10 @@ impl Collector {
     }
 
     /// What could not be kept.
-    pub fn losses(&self) -> [(&'static str, u64); 3] {
+    pub fn losses(&self) -> [(&'static str, u64); 4] {
         [
             ("facts_overflow", self.overflow),
+            ("filters_overflow", self.filters.overflow),
             ("arguments_overflow", self.tuple_overflow),
             ("undecodable", self.undecodable),
         ]

@@ -3,7 +3,7 @@
 
 use sandbox_trace_ebpf::{
     Header,
-    record::{flag, kind},
+    record::{FilterPart, flag, kind},
 };
 
 /// One thing that the target did, as the kernel side saw it.
@@ -49,6 +49,10 @@ pub enum Body {
     Capability,
     /// How often the fact with the header's key happened since it was last told.
     Count,
+    /// A part of a seccomp filter.
+    FilterPart(Vec<u8>),
+    /// The seccomp filters of a task, newest first, and whether there are more of them.
+    FilterChain(Vec<FilterPart>, bool),
 }
 
 /// A string from the target, and the absolute path of the directory that it starts from.
@@ -95,6 +99,13 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
             let [_, _, _, address, base, _] = lengths;
             let (address, base) = (rest.padded(address)?, rest.exact(base)?);
             Body::Network { address: address.to_vec(), base: join(base)? }
+        }
+        kind::FILTER_PART => Body::FilterPart(rest.rest.to_vec()),
+        kind::FILTER_CHAIN => {
+            let (parts, odd) = rest.rest.as_chunks::<{ size_of::<FilterPart>() }>();
+            let parts = parts.iter().map(|part| bytemuck::pod_read_unaligned(part)).collect();
+            let [_, truncated, ..] = lengths;
+            odd.is_empty().then_some(Body::FilterChain(parts, truncated != 0))?
         }
         _ => return None,
     };
@@ -171,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn filters_come_in_parts_and_chains_of_whole_entries() {
+        let chain = decode(&bytes(&header(kind::FILTER_CHAIN, [9, 1, 0, 0, 0, 0]), &[1; 32])).unwrap();
+        let part = FilterPart { key: 0x0101_0101_0101_0101, at: 0x0101_0101, length: 0x0101_0101 };
+        assert_eq!(chain.body, Body::FilterChain(vec![part; 2], true));
+        assert_eq!(decode(&bytes(&header(kind::FILTER_CHAIN, [9, 0, 0, 0, 0, 0]), &[1; 31])), None);
+        let part = decode(&bytes(&header(kind::FILTER_PART, [9, 0, 0, 0, 0, 0]), b"12345678")).unwrap();
+        assert_eq!(part.body, Body::FilterPart(b"12345678".to_vec()));
+    }
+
+    #[test]
     fn lengths_beyond_the_record_are_refused() {
         for args in [[u64::MAX, 0, 0, 0, 0, 0], [0, 0, 9, 0, 0, 0], [8, u64::MAX - 7, 0, 0, 0, 0]] {
             assert_eq!(decode(&bytes(&header(kind::NAMES, args), b"12345678")), None, "{args:?}");
@@ -186,7 +207,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bodies_never_panic(kind in 0u8..9, args in any::<[u16; 6]>(), body: Vec<u8>) {
+        fn arbitrary_bodies_never_panic(kind in 0u8..18, args in any::<[u16; 6]>(), body: Vec<u8>) {
             let _ = decode(&bytes(&header(kind, args.map(u64::from)), &body));
         }
     }

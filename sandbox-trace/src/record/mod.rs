@@ -1,15 +1,19 @@
 //! `record`: facts from the kernel to a recording.
 //!
 //! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into
-//! paths from the directories that [`roots`] holds, [`collect`] keeps
+//! paths from the directories that [`roots`] holds, [`filters`] tells what seccomp refused, [`collect`] keeps
 //! each fact once, [`session`] runs it all until the target ends.
 
 mod address;
+mod build_id;
 mod checkpoint;
 mod collect;
 mod command;
 pub mod decode;
 mod files;
+mod filters;
+mod identity;
+mod labels;
 mod live;
 mod meaning;
 mod memory;

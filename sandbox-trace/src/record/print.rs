@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     collect::{Boundary, Collector, Counts, Facts, place},
     files::{Files, Order, Print},
+    filters::Doubt,
+    identity::Identity,
     meaning::{call_name, capability_name, error_name, family_name, is_probe, operation, socket_type_name},
     seen::{ExeId, Seen},
     strings::Strings,
@@ -13,7 +15,7 @@ use crate::{
     kernel::specs,
     recording::{
         ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, FileAccess, NetworkUse,
-        Recording, Syscall,
+        Recording, Refusal, Seccomp, Syscall,
     },
 };
 
@@ -40,12 +42,20 @@ fn counts(boundary: Boundary, of: u8) -> bool {
 /// Fills in what was collected, all but the file accesses, which come back apart. `start_ns` is when the recording
 /// began, on the clock of the facts.
 pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording: &mut Recording) -> Accesses {
-    let Collector { by_place, files, strings, exes, counts: how_often, .. } = collector;
+    let Collector { by_place, files, strings, exes, counts: how_often, filters, identities, .. } = collector;
     let [host, setup, mut facts, filtered_setup] = by_place;
     match boundary {
-        Boundary::Container => facts.merge(Facts { calls: filtered_setup.calls, ..Facts::default() }),
+        Boundary::Container => {
+            let Facts { calls, filters, .. } = filtered_setup;
+            facts.merge(Facts { calls, filters, ..Facts::default() });
+        }
         Boundary::None => [host, setup, filtered_setup].into_iter().for_each(|other| facts.merge(other)),
     }
+    if !facts.filters.is_empty() {
+        let (filters, attributed) = filters.describe(&facts.filters);
+        recording.target.seccomp = Some(Seccomp { filters, attributed });
+    }
+    recording.warnings.extend(facts.doubts());
     let mut used: BTreeSet<ExeId> = facts.executed.clone();
     used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
     used.extend(facts.network.values().flat_map(|seen| seen.by.iter()));
@@ -56,7 +66,17 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
     }
     let paths: Vec<Option<BytePath>> =
         exes.iter().map(|exe| exe.path.map(|path| strings.get(path).into())).collect();
-    let names = Names::of(&used, &facts.executed, &paths, start_ns);
+    let scripts = |exe: ExeId| -> BTreeSet<BytePath> {
+        let of = facts.scripts.get(&exe).into_iter().flatten();
+        of.map(|script| strings.get(*script).into()).collect()
+    };
+    let known = |exe: ExeId| Known {
+        path: paths.get(exe as usize).cloned().flatten().unwrap_or_default(),
+        identity: identities.get(exe),
+        executed: facts.executed.contains(&exe),
+        scripts: scripts(exe),
+    };
+    let names = Names::of(&used, exes.len(), known, start_ns);
     recording.executables.clone_from(&names.executables);
     facts.print(&names, &strings, &how_often, recording);
     drop(how_often);
@@ -66,16 +86,24 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
 
 impl Facts {
     fn merge(&mut self, other: Self) {
-        let Self { calls, network, capabilities, credentials, executed } = other;
+        let Self { calls, network, capabilities, credentials, executed, scripts, filters } = other;
+        self.filters.extend(filters);
+        for (exe, of) in scripts {
+            self.scripts.entry(exe).or_default().extend(of);
+        }
         for (key, call) in calls {
             let mine = self.calls.entry(key).or_default();
             mine.seen.merge(&call.seen);
             mine.keys.extend(call.keys);
             mine.succeeded |= call.succeeded;
             mine.errors.extend(call.errors);
-            for (tuple, by) in call.tuples {
-                let mine = mine.tuples.entry(tuple).or_default();
-                mine.merge(&by);
+            mine.refused.extend(call.refused);
+            mine.passed |= call.passed;
+            mine.doubts.extend(call.doubts);
+            for (values, tuple) in call.tuples {
+                let mine = mine.tuples.entry(values).or_default();
+                mine.by.merge(&tuple.by);
+                mine.passed |= tuple.passed;
             }
         }
         for (key, seen) in network {
@@ -93,6 +121,40 @@ impl Facts {
         self.executed.extend(executed);
     }
 
+    /// What could not be told of refusals, in sentences.
+    fn doubts(&self) -> Vec<String> {
+        let of = |doubt: Doubt| -> Option<String> {
+            let names: BTreeSet<String> = self
+                .calls
+                .iter()
+                .filter(|(_, call)| call.doubts.contains(&doubt))
+                .map(|((arch, nr), _)| call_name(*arch, *nr))
+                .collect();
+            let names: Vec<String> = names.into_iter().collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let mut out = Vec::new();
+        if let Some(names) = of(Doubt::Unread) {
+            out.push(format!(
+                "a seccomp filter was in force that could not be read (the kernel keeps them with \
+                 CONFIG_CHECKPOINT_RESTORE): calls that it refused are recorded as calls that failed, maybe among {names}"
+            ));
+        }
+        if let Some(names) = of(Doubt::Decided) {
+            out.push(format!(
+                "a seccomp filter leaves calls to a supervisor or a tracer, whose refusals can't be told from \
+                 failures: {names}"
+            ));
+        }
+        if let Some(names) = of(Doubt::Arguments) {
+            out.push(format!(
+                "a seccomp filter looks at arguments that are not recorded: of {names}, some calls may have been \
+                 refused and are recorded as failed"
+            ));
+        }
+        out
+    }
+
     fn print(self, names: &Names, strings: &Strings, counts: &Counts, recording: &mut Recording) {
         recording.syscalls = self
             .calls
@@ -105,7 +167,11 @@ impl Facts {
                 args: call
                     .tuples
                     .into_iter()
-                    .map(|(values, by)| ArgTuple { values, by: names.indices(by.iter()) })
+                    .map(|(values, tuple)| ArgTuple {
+                        values,
+                        by: names.indices(tuple.by.iter()),
+                        refused: !tuple.passed,
+                    })
                     .collect(),
                 errors: call
                     .errors
@@ -115,6 +181,11 @@ impl Facts {
                     .into_iter()
                     .collect(),
                 succeeded: call.succeeded,
+                refused: (!call.refused.is_empty()).then(|| Refusal {
+                    by: "seccomp".into(),
+                    answers: call.refused.into_iter().collect(),
+                    always: !call.passed,
+                }),
                 first_ms: names.milliseconds(call.seen.first_ns),
                 by: names.by(&call.seen),
             })
@@ -161,6 +232,14 @@ impl Facts {
     }
 }
 
+/// What is known of an executable.
+struct Known<'a> {
+    path: BytePath,
+    identity: Option<&'a Identity>,
+    executed: bool,
+    scripts: BTreeSet<BytePath>,
+}
+
 /// Executables → the recording's list, sorted by path.
 struct Names {
     executables: Vec<Executable>,
@@ -170,24 +249,33 @@ struct Names {
 }
 
 impl Names {
-    fn of(
+    fn of<'a>(
         used: &BTreeSet<ExeId>,
-        executed: &BTreeSet<ExeId>,
-        paths: &[Option<BytePath>],
+        exes: usize,
+        known: impl Fn(ExeId) -> Known<'a>,
         start_ns: u64,
     ) -> Self {
-        let path = |exe: ExeId| paths.get(exe as usize).cloned().flatten().unwrap_or_default();
-        // One entry a path, though two mounts or two inodes may have had it.
-        let mut by_path: BTreeMap<BytePath, (bool, Vec<ExeId>)> = BTreeMap::new();
+        // One entry a path and identity, though two mounts or two inodes may have had them.
+        let mut entries: BTreeMap<(BytePath, Option<&Identity>), (Executable, Vec<ExeId>)> = BTreeMap::new();
         for exe in used {
-            let entry = by_path.entry(path(*exe)).or_default();
-            entry.0 |= executed.contains(exe);
-            entry.1.push(*exe);
+            let Known { path, identity, executed, scripts } = known(*exe);
+            let (entry, exes) = entries.entry((path.clone(), identity)).or_default();
+            entry.path = path;
+            entry.executed |= executed;
+            match identity {
+                Some(Identity::BuildId(id)) => entry.build_id = Some(id.clone()),
+                Some(Identity::Sha256(hash)) => entry.sha256 = Some(hash.clone()),
+                None => {}
+            }
+            entry.scripts.extend(scripts);
+            exes.push(*exe);
         }
-        let mut index = vec![None; paths.len()];
-        let mut executables = Vec::with_capacity(by_path.len());
-        for (number, (path, (executed, exes))) in (0..).zip(by_path) {
-            executables.push(Executable { path, executed });
+        let mut index = vec![None; exes];
+        let mut executables = Vec::with_capacity(entries.len());
+        for (number, (mut executable, exes)) in (0..).zip(entries.into_values()) {
+            executable.scripts.sort();
+            executable.scripts.dedup();
+            executables.push(executable);
             for exe in exes {
                 if let Some(slot) = index.get_mut(exe as usize) {
                     *slot = Some(number);

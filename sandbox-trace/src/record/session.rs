@@ -23,7 +23,9 @@ use super::{
     checkpoint::Checkpoints,
     collect::{Boundary, Collector},
     command::Held,
-    decode, live, memory,
+    decode,
+    labels::{self, Labels},
+    live, memory,
     print::{Accesses, print},
     privileges,
     progress::Progress,
@@ -142,6 +144,7 @@ struct Session<'a> {
     tracer: Tracer,
     collector: Collector,
     resources: Resources,
+    labels: Labels,
     /// CPU time at the last sample.
     last_cpu: Option<(Instant, u64)>,
     /// A command whose cgroup is this session's own.
@@ -182,6 +185,7 @@ impl<'a> Session<'a> {
             tracer,
             collector: Collector::default(),
             resources: Resources::default(),
+            labels: Labels::default(),
             last_cpu: None,
             child: None,
             status: None,
@@ -299,6 +303,7 @@ impl<'a> Session<'a> {
         progress.finish();
         checkpoints.stop();
         self.drain(ring.get_mut());
+        self.collector.wait_for_identities();
         self.conclude(ended, began)
     }
 
@@ -343,6 +348,7 @@ impl<'a> Session<'a> {
         {
             self.meters = Meters::of_process(&self.hierarchy, *pid);
         }
+        self.labels.look(|| self.cgroup.processes());
         let usage = self.meters.read(&self.cgroup);
         let peak = |a: Option<u64>, b: Option<u64>| a.max(b);
         self.resources.memory_peak_bytes = peak(self.resources.memory_peak_bytes, usage.memory_peak);
@@ -437,7 +443,7 @@ impl<'a> Session<'a> {
         recording.normalize();
         recording.complete = ended != Ended::Not && recording.losses.values().all(|n| *n == 0);
         let empty = recording.syscalls.is_empty() && accesses.iter(false).next().is_none();
-        recording.warnings = warnings(&recording, empty);
+        recording.warnings.extend(warnings(&recording, empty));
         let failed = self.status.is_some_and(|status| !status.success());
         Ok(Outcome {
             command_failed: ended == Ended::Target && failed,
@@ -486,6 +492,8 @@ impl<'a> Session<'a> {
                 Ended::Not => "checkpoint",
             }
             .into(),
+            seccomp: None,
+            apparmor: self.labels.all(),
         }
     }
 }
@@ -508,6 +516,7 @@ fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
     if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {
         out.push("io_uring was used: what it did with files and sockets was not seen".into());
     }
+    out.extend(confined(recording));
     if recording.executables.iter().any(|e| e.path.is_empty()) {
         out.push("an executable has no path: it was gone, or detached, when it was seen".into());
     }
@@ -516,6 +525,23 @@ fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
 
 /// Hands work to `io_uring`, past the calls that the hooks see. The same number on all architectures.
 const IO_URING_ENTER: u32 = 426;
+
+/// What `AppArmor` refuses fails like what file modes refuse, and these hooks don't see who said no.
+fn confined(recording: &Recording) -> Option<String> {
+    let refuses: Vec<String> =
+        recording.target.apparmor.iter().filter(|l| labels::refuses(l)).map(ToString::to_string).collect();
+    let refusal = |error: Option<&String>| error.is_some_and(|e| e == "EACCES" || e == "EPERM");
+    let files = recording.failed.files.iter().filter(|f| refusal(f.error.as_ref())).count();
+    let network = recording.failed.network.iter().filter(|n| refusal(n.error.as_ref())).count();
+    let failed = files + network;
+    (!refuses.is_empty() && failed > 0).then(|| {
+        format!(
+            "AppArmor confined the target ({}): which of the {failed} accesses that failed with EACCES or EPERM it refused can't be \
+             told. Record in complain mode, or unconfined, to learn them",
+            refuses.join(", ")
+        )
+    })
+}
 
 fn in_own_mount_namespace(pid: u32) -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed, FileAccess, Host,
-    NetworkUse, Recording, Resources, Syscall, Target,
+    NetworkUse, Recording, Refusal, Resources, Seccomp, Syscall, Target,
 };
 use crate::error::{Error, Result};
 
@@ -125,6 +125,37 @@ fn target(a: Target, b: Target) -> Target {
         exit_code: if a.exit_code == b.exit_code { a.exit_code } else { None },
         boundary: same(a.boundary, b.boundary),
         ended: same(a.ended, b.ended),
+        seccomp: seccomp(a.seccomp, b.seccomp),
+        apparmor: {
+            let mut labels = a.apparmor;
+            add_all(&mut labels, b.apparmor);
+            labels
+        },
+    }
+}
+
+/// All filters of both; attributed only if both are.
+fn seccomp(a: Option<Seccomp>, b: Option<Seccomp>) -> Option<Seccomp> {
+    match (a, b) {
+        (Some(mut a), Some(b)) => {
+            add_all(&mut a.filters, b.filters);
+            a.attributed &= b.attributed;
+            Some(a)
+        }
+        (a, b) => a.or(b),
+    }
+}
+
+/// Refused in one and passed in the other is refused, but not always.
+fn refused(a: Option<Refusal>, b: Option<Refusal>) -> Option<Refusal> {
+    match (a, b) {
+        (Some(mut a), Some(b)) => {
+            least(&mut a.by, b.by);
+            add_all(&mut a.answers, b.answers);
+            a.always &= b.always;
+            Some(a)
+        }
+        (a, b) => a.or(b).map(|refused| Refusal { always: false, ..refused }),
     }
 }
 
@@ -141,27 +172,40 @@ fn resources(a: &Resources, b: &Resources) -> Resources {
     }
 }
 
-/// Executables by path.
+/// What an executable is: path, build id, hash.
+type ExecutableKey = (BytePath, Option<String>, Option<String>);
+
+fn key_of_executable(executable: &Executable) -> ExecutableKey {
+    (executable.path.clone(), executable.build_id.clone(), executable.sha256.clone())
+}
+
+/// Executables by what they are.
 #[derive(Default)]
 struct Table {
-    executed: BTreeMap<BytePath, bool>,
+    executables: BTreeMap<ExecutableKey, Executable>,
 }
 
 impl Table {
     fn add(&mut self, executables: &[Executable]) {
         for executable in executables {
-            *self.executed.entry(executable.path.clone()).or_default() |= executable.executed;
+            let entry = self.executables.entry(key_of_executable(executable)).or_insert_with(|| Executable {
+                executed: false,
+                scripts: Vec::new(),
+                ..executable.clone()
+            });
+            entry.executed |= executable.executed;
+            add_all(&mut entry.scripts, executable.scripts.clone());
         }
     }
 
     /// The new index of each old one.
     fn renumbering(&self, old: &[Executable]) -> Vec<Option<ExecutableIndex>> {
-        let place: BTreeMap<&BytePath, ExecutableIndex> = self.executed.keys().zip(0..).collect();
-        old.iter().map(|executable| place.get(&executable.path).copied()).collect()
+        let place: BTreeMap<&ExecutableKey, ExecutableIndex> = self.executables.keys().zip(0..).collect();
+        old.iter().map(|executable| place.get(&key_of_executable(executable)).copied()).collect()
     }
 
     fn list(self) -> Vec<Executable> {
-        self.executed.into_iter().map(|(path, executed)| Executable { path, executed }).collect()
+        self.executables.into_values().collect()
     }
 }
 
@@ -224,10 +268,14 @@ fn add_call(call: &mut Syscall, other: Syscall) {
     call.args = united(
         tuples,
         |tuple| tuple.values.clone(),
-        |tuple: &mut ArgTuple, other| add_all(&mut tuple.by, other.by),
+        |tuple: &mut ArgTuple, other| {
+            add_all(&mut tuple.by, other.by);
+            tuple.refused &= other.refused;
+        },
     );
     add_all(&mut call.errors, other.errors);
     call.succeeded |= other.succeeded;
+    call.refused = refused(call.refused.take(), other.refused);
     call.first_ms = call.first_ms.min(other.first_ms);
     add_all(&mut call.by, other.by);
 }
@@ -287,7 +335,7 @@ mod tests {
     fn executables() -> impl Strategy<Value = Vec<Executable>> {
         prop::collection::vec((0usize..4, any::<bool>()), 1..4).prop_map(|list| {
             list.into_iter()
-                .map(|(path, executed)| Executable { path: PATHS[path].into(), executed })
+                .map(|(path, executed)| Executable { path: PATHS[path].into(), executed, ..Executable::default() })
                 .collect()
         })
     }
@@ -339,7 +387,16 @@ mod tests {
                 samples::add(&mut out, "x86_64", name, &[]);
                 let nr = out.syscalls.iter().position(|c| c.name == name).unwrap();
                 let call = &mut out.syscalls[nr];
-                call.args = argument.map(|n| ArgTuple { values: [(0, n)].into(), by: by.clone() }).into_iter().collect();
+                call.args = argument
+                    .map(|n| ArgTuple { values: [(0, n)].into(), by: by.clone(), refused: n % 2 == 0 })
+                    .into_iter()
+                    .collect();
+                // What is refused, and how, must not depend on the order either.
+                call.refused = argument.filter(|n| n % 2 == 0).map(|n| Refusal {
+                    by: "seccomp".into(),
+                    answers: vec![format!("E{n}")],
+                    always: n % 4 == 0,
+                });
                 (call.by, call.first_ms) = (by, first_ms);
             }
             out.files = files;

@@ -102,15 +102,50 @@ pub struct Target {
     pub boundary: String,
     /// Why the recording ended: `target-ended`, `duration`, `signal`.
     pub ended: String,
+    /// The seccomp filters that it was recorded under; absent if none was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Seccomp>,
+    /// The `AppArmor` labels that its processes were seen with, such as `docker-default (enforce)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apparmor: Vec<BytePath>,
+}
+
+/// The seccomp filters in force while a target was recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seccomp {
+    /// The filters, each once, by digest. The recorder's own are among them, since its children inherit them.
+    pub filters: Vec<SeccompFilter>,
+    /// Whether all of them could be read: if not, calls that were refused may be taken for calls that failed.
+    pub attributed: bool,
+}
+
+/// A seccomp filter, as the kernel was given it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SeccompFilter {
+    /// SHA-256 of its instructions, each as 8 little-endian bytes (`struct sock_filter`), in hexadecimal.
+    pub sha256: String,
+    /// How many instructions it has.
+    pub instructions: u64,
+    /// What it answers to a call that it does not list: `allowed`, an error's name, `SIGSYS`, …
+    pub default: String,
 }
 
 /// An executable that caused facts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Executable {
     /// Its path in the target's mount namespace; empty when the kernel could not name it.
     pub path: BytePath,
     /// True if it was started with `execve` during the recording.
     pub executed: bool,
+    /// The build id that its linker gave it, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
+    /// SHA-256 of the file, in hexadecimal, where it has no build id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The scripts that were started with it as their interpreter (`#!`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<BytePath>,
 }
 
 /// A system call number on one architecture.
@@ -132,10 +167,24 @@ pub struct Syscall {
     pub errors: Vec<String>,
     /// Whether it ever succeeded.
     pub succeeded: bool,
+    /// How a filter in force refused it; absent if none did, as far as could be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
     /// When it was first seen.
     pub first_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
+}
+
+/// A system call that a filter refused while it was recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What refused it: `seccomp`.
+    pub by: String,
+    /// What the caller got: errors by name, `SIGSYS`, `killed`.
+    pub answers: Vec<String>,
+    /// True if no call got past the filters: the kernel never did what was asked.
+    pub always: bool,
 }
 
 /// One distinct tuple of the arguments that a policy looks at; registers as the kernel saw them.
@@ -145,6 +194,9 @@ pub struct ArgTuple {
     pub values: BTreeMap<u8, u64>,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
+    /// True if a filter refused every call with these arguments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// Accesses to one path. AppArmor's view: absolute in the target's mount namespace, symlinks resolved,

@@ -1,6 +1,6 @@
 //! Small recordings for tests.
 
-use super::{ArgTuple, Executable, Host, Recording, SCHEMA, Syscall, Target};
+use super::{ArgTuple, Executable, Host, Recording, Refusal, SCHEMA, Syscall, Target};
 
 /// A complete recording by `/usr/bin/app` of these x86-64 calls, without arguments. `syscall_N` is number N.
 pub(crate) fn calls(names: &[&str]) -> Recording {
@@ -18,7 +18,11 @@ pub(crate) fn calls(names: &[&str]) -> Recording {
             ..Host::default()
         },
         target: Target::default(),
-        executables: vec![Executable { path: "/usr/bin/app".into(), executed: true }],
+        executables: vec![Executable {
+            path: "/usr/bin/app".into(),
+            executed: true,
+            ..Executable::default()
+        }],
         syscalls: vec![],
         files: vec![],
         network: vec![],
@@ -42,14 +46,24 @@ pub(crate) fn add(recording: &mut Recording, arch: &str, name: &str, tuples: &[&
         count: 3,
         args: tuples
             .iter()
-            .map(|tuple| ArgTuple { values: tuple.iter().copied().collect(), by: vec![0] })
+            .map(|tuple| ArgTuple { values: tuple.iter().copied().collect(), by: vec![0], refused: false })
             .collect(),
         errors: vec![],
         succeeded: true,
+        refused: None,
         first_ms: 10,
         by: vec![0],
     });
     recording.normalize();
+}
+
+/// Marks a call as refused with `EPERM` in all its uses.
+pub(crate) fn refuse(recording: &mut Recording, name: &str) {
+    for call in recording.syscalls.iter_mut().filter(|call| call.name == name) {
+        (call.succeeded, call.errors) = (false, vec!["EPERM".into()]);
+        call.refused = Some(Refusal { by: "seccomp".into(), answers: vec!["EPERM".into()], always: true });
+        call.args.iter_mut().for_each(|tuple| tuple.refused = true);
+    }
 }
 
 fn number(arch: &str, name: &str) -> u32 {

@@ -103,6 +103,20 @@ impl Action {
     pub fn goes_on(self) -> bool {
         matches!(self, Self::Allow | Self::Log)
     }
+
+    /// Of several filters' actions the most severe is taken, and among equals the newest filter's (seccomp(2)).
+    pub fn severity(self) -> u8 {
+        match self {
+            Self::Allow => 0,
+            Self::Log => 1,
+            Self::Trace => 2,
+            Self::Notify => 3,
+            Self::Errno(_) => 4,
+            Self::Trap => 5,
+            Self::KillThread => 6,
+            Self::KillProcess => 7,
+        }
+    }
 }
 
 impl fmt::Display for Action {
@@ -208,6 +222,12 @@ struct State {
     memory: [Option<u32>; MEMORY_WORDS as usize],
 }
 
+impl State {
+    fn start() -> Self {
+        Self { at: 0, a: Some(0), x: Some(0), memory: [Some(0); MEMORY_WORDS as usize] }
+    }
+}
+
 impl Program {
     /// Checks the instructions as the kernel does.
     pub fn new(instructions: Vec<Instruction>) -> Result<Self, Invalid> {
@@ -246,13 +266,18 @@ impl Program {
     /// Everything that the program may answer to `call`. Where an unknown argument decides a branch, both ways
     /// are followed; the answer may then hold an action that no value leads to, never the other way round.
     pub fn outcome(&self, call: &Call) -> Outcome {
+        self.outcome_within(call, MAX_STATES)
+    }
+
+    /// As [`Program::outcome`], giving up after so many states.
+    pub fn outcome_within(&self, call: &Call, states: usize) -> Outcome {
         let mut outcome = Outcome { explored: true, ..Outcome::default() };
-        let start = State { at: 0, a: Some(0), x: Some(0), memory: [Some(0); MEMORY_WORDS as usize] };
+        let start = State::start();
         let mut seen = BTreeSet::from([start.clone()]);
         let mut todo = vec![start];
         while let Some(state) = todo.pop() {
             for next in self.step(state, call, &mut outcome) {
-                if seen.len() >= MAX_STATES {
+                if seen.len() >= states {
                     outcome.explored = false;
                     return outcome;
                 }
@@ -262,6 +287,36 @@ impl Program {
             }
         }
         outcome
+    }
+
+    /// The one answer to `call`; `None` if it depends on what is not known.
+    pub fn decide(&self, call: &Call) -> Option<Action> {
+        let mut outcome = Outcome { explored: true, ..Outcome::default() };
+        let mut state = State::start();
+        // A jump goes forward only: each instruction is met once at most.
+        for _ in 0..self.0.len() {
+            let mut next = self.step(state, call, &mut outcome).into_iter();
+            match (next.next(), next.next()) {
+                (Some(one), None) => state = one,
+                _ => break,
+            }
+        }
+        let mut actions = outcome.actions.into_iter();
+        match (actions.next(), actions.next(), outcome.explored) {
+            (Some(action), None, true) => Some(action),
+            _ => None,
+        }
+    }
+
+    /// Whether any of the actions that the program can answer satisfies `wanted`, whatever it is asked.
+    pub fn can_answer(&self, wanted: impl Fn(Action) -> bool) -> bool {
+        self.0.iter().any(|instruction| match instruction.code {
+            code::RET_K => wanted(Action::from_return(instruction.k)),
+            code::RET_A => true,
+            // Dividing by an X that is 0 kills.
+            code if code & 0x07 == code::ALU_CLASS && code & code::USE_X != 0 => wanted(Action::KillThread),
+            _ => false,
+        })
     }
 
     /// Executes one instruction: the states that follow, none after a return.

@@ -6,6 +6,7 @@
 pub mod arch;
 pub mod bpf;
 pub mod capabilities;
+pub mod chain;
 pub mod compile;
 pub mod load;
 pub mod profile;
