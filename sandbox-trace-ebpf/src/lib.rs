@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod layout;
+pub mod membership;
 pub mod record;
 pub mod seen;
 pub mod spec;
@@ -53,9 +54,11 @@ pub mod loss {
     pub const KERNEL_READ: u32 = 3;
     /// A mapping was made executable while another thread changed the address space: its file is not known.
     pub const MAPPING_UNSEEN: u32 = 4;
+    /// There were more cgroups than can be told apart: what a new one did was not recorded.
+    pub const CGROUPS_FULL: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
     /// Their names in a recording, by index.
     pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen"];
+        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen", "cgroups_overflow"];
 }

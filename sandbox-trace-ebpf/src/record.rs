@@ -21,6 +21,9 @@ pub mod kind {
     pub const CAPABILITY: u8 = 7;
     /// How often the fact with the header's `key` happened since it was sent: `args`: count, when it was last seen.
     pub const COUNT: u8 = 8;
+    /// A cgroup was made. `args`: its state ([`crate::membership`]), the length of its path. Bytes: the path below
+    /// the root of the hierarchy. Only `cgroup` of the rest of the header counts.
+    pub const CGROUP: u8 = 16;
 }
 
 /// Where the task stood when it caused the fact.
@@ -86,6 +89,8 @@ pub struct Header {
     pub op: u8,
     /// Which of `args` count, for calls.
     pub mask: u32,
+    /// Id of the task's cgroup in the v2 hierarchy.
+    pub cgroup: u64,
 }
 
 impl Header {
@@ -111,6 +116,7 @@ impl Header {
         class: 0,
         op: 0,
         mask: 0,
+        cgroup: 0,
     };
 }
 

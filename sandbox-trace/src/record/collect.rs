@@ -177,7 +177,21 @@ impl Collector {
             Body::Names { first, second } => self.names(&header, first, second),
             Body::Exec { path, script } => self.exec(&header, path, script),
             Body::Network { address, base } => self.network(&header, &address, base),
+            // For who waits for a target.
+            Body::Cgroup(_) => {}
         }
+    }
+
+    /// Goes on with what another one has collected; only counts are taken along.
+    pub fn become_of(&mut self, other: Self) {
+        let counts = std::mem::take(&mut self.counts);
+        let (undecodable, overflow) = (self.undecodable, self.overflow);
+        *self = other;
+        for (key, Count { count, last_ms }) in counts {
+            self.counts.entry(key).or_default().add(count, last_ms);
+        }
+        self.undecodable += undecodable;
+        self.overflow += overflow;
     }
 
     fn facts(&mut self, header: &Header) -> &mut Facts {

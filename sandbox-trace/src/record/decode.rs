@@ -47,6 +47,8 @@ pub enum Body {
     },
     /// The kernel asked for a capability.
     Capability,
+    /// A cgroup was made, at this path below the root of the hierarchy.
+    Cgroup(Vec<u8>),
     /// How often the fact with the header's key happened since it was last told.
     Count,
 }
@@ -95,6 +97,10 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
             let [_, _, _, address, base, _] = lengths;
             let (address, base) = (rest.padded(address)?, rest.exact(base)?);
             Body::Network { address: address.to_vec(), base: join(base)? }
+        }
+        kind::CGROUP => {
+            let [_, length, ..] = lengths;
+            Body::Cgroup(rest.padded(length)?.to_vec())
         }
         _ => return None,
     };
@@ -186,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bodies_never_panic(kind in 0u8..9, args in any::<[u16; 6]>(), body: Vec<u8>) {
+        fn arbitrary_bodies_never_panic(kind in 0u8..20, args in any::<[u16; 6]>(), body: Vec<u8>) {
             let _ = decode(&bytes(&header(kind, args.map(u64::from)), &body));
         }
     }

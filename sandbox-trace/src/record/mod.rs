@@ -2,18 +2,23 @@
 //!
 //! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into
 //! paths from the directories that [`roots`] holds, [`collect`] keeps
-//! each fact once, [`session`] runs it all until the target ends.
+//! each fact once, [`target`] finds what to record, [`awaited`] waits for it, [`session`] runs it all until the target ends.
 
 mod address;
+mod awaited;
 mod collect;
 mod command;
+mod container;
 pub mod decode;
 mod live;
 mod meaning;
 mod progress;
 mod resolve;
 mod roots;
+mod scope;
 mod session;
+mod target;
 
 pub use self::collect::Boundary;
-pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};
+pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
+pub use self::target::TargetChoice;
