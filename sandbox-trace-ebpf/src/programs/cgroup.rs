@@ -21,7 +21,7 @@ use crate::{
 /// One of [`membership`]'s modes; user space fills it in before the programs load, so that the code of the other
 /// mode is not even verified.
 #[unsafe(no_mangle)]
-pub static CGROUPSHIP: u32 = membership::BY_TARGET;
+pub static MEMBERSHIP: u32 = membership::BY_TARGET;
 
 /// The cgroups that are recorded, by id: [`membership::PROVISIONAL`] or [`membership::WANTED`].
 #[map]
@@ -35,7 +35,7 @@ pub static WAITING: Array<u32> = Array::with_max_entries(1, 0);
 #[inline(always)]
 pub fn by_id() -> bool {
     // SAFETY: a static of this program. Volatile: the compiler must not fold the object file's value.
-    unsafe { core::ptr::read_volatile(&raw const CGROUPSHIP) == membership::BY_ID }
+    unsafe { core::ptr::read_volatile(&raw const MEMBERSHIP) == membership::BY_ID }
 }
 
 /// Id of the current task's cgroup, in the v2 hierarchy.
