@@ -77,7 +77,8 @@ pub struct Awaited {
     /// The target's container, once it is known.
     found: Option<Found>,
     met: Vec<PathBuf>,
-    ended: Option<Instant>,
+    /// Since the target has no processes: when its runtime was asked last, and whether it answered.
+    ended: Option<(Instant, bool)>,
 }
 
 impl Awaited {
@@ -239,8 +240,14 @@ impl Awaited {
 
     fn answered(&mut self, id: &str, answer: Option<Found>, target: &mut Collector) {
         if self.found.as_ref().is_some_and(|found| found.container.id == id) {
-            if answer.is_some() {
-                self.found = answer;
+            match (answer, &mut self.found) {
+                (Some(answer), found) => *found = Some(answer),
+                // It was removed: what was known of it stays.
+                (None, Some(found)) => (found.pid, found.restarting) = (None, false),
+                (None, None) => {}
+            }
+            if let Some((_, answered)) = &mut self.ended {
+                *answered = true;
             }
             return;
         }
@@ -295,18 +302,21 @@ impl Awaited {
         }
     }
 
-    /// Whether what has ended will be started again by its runtime. It is asked now and then; as long as the answer
-    /// is not known, it may be.
+    /// Whether what has ended will be started again by its runtime, which is asked until it says that it won't: it
+    /// may not have noticed the end yet.
     pub fn may_come_again(&mut self) -> bool {
-        let (Rule::Container { runtimes, .. }, Some(found)) = (&self.rule, &mut self.found) else { return false };
+        let (Rule::Container { runtimes, .. }, Some(found)) = (&self.rule, &self.found) else { return false };
         match self.ended {
-            Some(asked) if asked.elapsed() < PAUSE => true,
-            Some(_) if !found.restarting => false,
+            Some((_, false)) => true,
+            Some((asked, true)) if asked.elapsed() < PAUSE => true,
+            Some((_, true)) if !found.restarting && found.pid.is_none() => false,
             _ => {
-                self.ended = Some(Instant::now());
-                let (runtimes, sender, id) = (runtimes.clone(), self.sender.clone(), found.container.id.clone());
+                self.ended = Some((Instant::now(), false));
+                let (runtimes, sender, id) =
+                    (runtimes.clone(), self.sender.clone(), found.container.id.clone());
                 tokio::spawn(async move {
-                    let found = runtimes.by_id(&id).await;
+                    let found = runtimes.by_id(&id).await.or_else(|| runtimes.plain(&id));
+                    // The recording may have ended.
                     let _ = sender.send((id, found));
                 });
                 true

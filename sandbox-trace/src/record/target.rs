@@ -1,6 +1,6 @@
 //! What a person named → the cgroups to record.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
     awaited::{Awaited, Rule},
@@ -12,6 +12,9 @@ use crate::{
     kernel::cgroup::{Cgroup, Hierarchy},
     recording::Container,
 };
+
+/// How long a runtime may take to tell of a container that it was not named for.
+const COURTESY: Duration = Duration::from_secs(2);
 
 /// What to record.
 #[derive(Debug, Clone)]
@@ -147,6 +150,6 @@ async fn container(hierarchy: &Hierarchy, name: &str, wait: bool) -> Result<Aim>
 /// What is known of the container whose cgroup this is. A courtesy: no runtime has to answer.
 async fn tell(cgroup: &Cgroup) -> Option<Container> {
     let id = naming::container_id(&cgroup.path)?;
-    let runtimes = Runtimes::connect().await.ok()?;
-    runtimes.by_id(id).await.map(|found| found.container)
+    let ask = async { Runtimes::connect().await.ok()?.by_id(id).await };
+    tokio::time::timeout(COURTESY, ask).await.ok().flatten().map(|found| found.container)
 }
