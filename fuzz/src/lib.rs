@@ -30,7 +30,7 @@ pub fn ring_record(data: &[u8]) {
             }
         }
         Body::Network { base, .. } => absolute(base),
-        Body::Call | Body::Capability => {}
+        Body::Call | Body::Capability | Body::Count | Body::Cgroup(_) => {}
     }
 }
 

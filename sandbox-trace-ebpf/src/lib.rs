@@ -59,6 +59,12 @@ pub mod loss {
     /// How many there are.
     pub const COUNT: u32 = 6;
     /// Their names in a recording, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen", "cgroups_overflow"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ring_full",
+        "path_too_long",
+        "string_unreadable",
+        "kernel_read_failed",
+        "mapping_unseen",
+        "cgroups_overflow",
+    ];
 }

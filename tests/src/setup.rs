@@ -32,7 +32,9 @@ pub fn expect_none(recorded: &Recorded, host: &Path, programs: &[&str]) -> Resul
     for file in recorded.list("files").iter().chain(recorded.failed_files()) {
         let path = file["path"].as_str().unwrap_or_default();
         ensure!(!path.contains(&*host), "a path of the host's is in the recording: {file}");
-        for word in ["/proc/self/exe", "/setgroups", "/uid_map", "exec.fifo", "/attr/", ".pivot_root", "oom_score"] {
+        for word in
+            ["/proc/self/exe", "/setgroups", "/uid_map", "exec.fifo", "/attr/", ".pivot_root", "oom_score"]
+        {
             ensure!(!path.contains(word), "the runtime's own file is in the recording: {file}");
         }
     }

@@ -88,7 +88,11 @@ fn runc(filter: Option<&Value>, no_new_privileges: bool) -> Result<()> {
     let call = |args: &[&str]| {
         let mut runc = Command::new("timeout");
         let words: Vec<OsString> = args.iter().map(Into::into).collect();
-        runc.arg("120").arg(command::require("runc")?).arg("--root").arg(dir.path().join("state")).args(words);
+        runc.arg("120")
+            .arg(command::require("runc")?)
+            .arg("--root")
+            .arg(dir.path().join("state"))
+            .args(words);
         // A detached container keeps its caller's output open.
         let status = runc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         ensure!(status.success(), "{runc:?}: {status}");
@@ -107,7 +111,11 @@ fn check(recording: &Path, host: &Path) -> Result<()> {
     ensure!(recorded.json["target"]["boundary"] == "container", "{}", recorded.json["target"]);
     setup::expect_first_exec(&recorded, SHELL)?;
     for path in ["/etc/hosts", "/etc/shadow"] {
-        ensure!(setup::was_read(&recorded, path), "{path} is not in the recording: {:?}", recorded.list("files"));
+        ensure!(
+            setup::was_read(&recorded, path),
+            "{path} is not in the recording: {:?}",
+            recorded.list("files")
+        );
     }
     setup::expect_none(&recorded, host, &[SHELL])
 }

@@ -44,7 +44,10 @@ fn the_first_exec_is_recorded_20_starts_of_20() -> Result<()> {
         let check = || -> Result<()> {
             setup::expect_first_exec(&recorded, SHELL)?;
             setup::expect_none(&recorded, engine.dir(), &[SHELL])?;
-            ensure!(setup::was_read(&recorded, "/etc/shadow"), "what the program did is not in the recording");
+            ensure!(
+                setup::was_read(&recorded, "/etc/shadow"),
+                "what the program did is not in the recording"
+            );
             let target = &recorded.json["target"];
             ensure!(target["kind"] == "container" && target["boundary"] == "container", "{target}");
             ensure!(target["ended"] == "target-ended", "{target}");
@@ -87,9 +90,7 @@ fn a_container_that_starts_before_the_awaited_one_is_not_taken_for_it() -> Resul
 fn a_container_that_was_created_before_is_recorded_from_each_start() -> Result<()> {
     command::require_root()?;
     let engine = Engine::start()?;
-    let id = engine.call(
-        ["create"].into_iter().chain(run("agent", LOOK).into_iter().skip(2)),
-    )?;
+    let id = engine.call(["create"].into_iter().chain(run("agent", LOOK).into_iter().skip(2)))?;
     // By name, by the beginning of its id; and started again.
     for target in ["agent", &id[..12]] {
         let dir = tempfile::tempdir()?;
@@ -111,7 +112,17 @@ fn a_container_that_its_policy_starts_again_is_one_recording() -> Result<()> {
     let recorder = waiting(&engine, "agent", dir.path())?;
     // Fails the first time; the second time it finds the file that it left.
     let script = "test -e /tmp/x && : < /etc/shadow && exit 0; : > /tmp/x; exit 1";
-    engine.call(["run", "-d", "--network=none", "--name=agent", "--restart=on-failure:3", IMAGE, "/bin/sh", "-c", script])?;
+    engine.call([
+        "run",
+        "-d",
+        "--network=none",
+        "--name=agent",
+        "--restart=on-failure:3",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        script,
+    ])?;
     let recorded = Recorded::load(&recorder.finish()?)?;
     setup::expect_first_exec(&recorded, SHELL)?;
     setup::expect_none(&recorded, engine.dir(), &[SHELL])?;
@@ -161,8 +172,20 @@ fn running(engine: &Engine) -> Result<()> {
     let volume = format!("{}:/data:ro", data.display());
     let script = "trap 'exit 0' TERM; while :; do read x < /dev/null; /usr/bin/python3 -c 'import time; time.sleep(0.2)'; done";
     engine.call([
-        "run", "-d", "--rm", "--network=none", "--name=agent", "--user=1000:1000", "--cap-drop=ALL",
-        "--cap-add=KILL", "--volume", &volume, IMAGE, "/bin/sh", "-c", script,
+        "run",
+        "-d",
+        "--rm",
+        "--network=none",
+        "--name=agent",
+        "--user=1000:1000",
+        "--cap-drop=ALL",
+        "--cap-add=KILL",
+        "--volume",
+        &volume,
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        script,
     ])?;
     let recorder = recorder(engine, &["--container", "agent"], dir.path())?;
     engine.call(["exec", "agent", "/bin/sh", "-c", ": < /etc/hosts; : < /etc/group"])?;
@@ -172,7 +195,10 @@ fn running(engine: &Engine) -> Result<()> {
     setup::expect_first_exec(&recorded, SHELL)?;
     setup::expect_none(&recorded, engine.dir(), &[SHELL, "/usr/bin/python3"])?;
     for path in ["/etc/group", "/etc/shadow"] {
-        ensure!(setup::was_read(&recorded, path), "{path}: what was executed in the container is not in the recording");
+        ensure!(
+            setup::was_read(&recorded, path),
+            "{path}: what was executed in the container is not in the recording"
+        );
     }
     let target = &recorded.json["target"];
     let container = &target["container"];

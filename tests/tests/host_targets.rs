@@ -19,7 +19,7 @@ use sandbox_trace_tests::{
 
 /// Runs a shell script in a cgroup, to its end.
 fn run_in(cgroup: &Path, script: &str) -> Result<()> {
-    let join = format!("echo $$ > {}/cgroup.procs; exec sh -ec \"$0\"", cgroup.display());
+    let join = format!("echo $$ > {}/cgroup.procs; exec /bin/sh -ec \"$0\"", cgroup.display());
     command::succeed(Command::new("sh").args(["-ec", &join, script])).map(drop)
 }
 
@@ -49,7 +49,8 @@ fn several_cgroups_are_one_recording_with_all_below_them() -> Result<()> {
     };
     // One keeps the target alive until all is done.
     let mut sitter = sitting_in(second.path())?;
-    let options = ["--cgroup".as_ref(), first.path().as_os_str(), "--cgroup".as_ref(), second.path().as_os_str()];
+    let options =
+        ["--cgroup".as_ref(), first.path().as_os_str(), "--cgroup".as_ref(), second.path().as_os_str()];
     let recorder = Recorder::start_on(&options, dir.path(), &[])?;
     let after = second.path().join("after/deep");
     fs::create_dir_all(&after)?;
@@ -68,7 +69,10 @@ fn several_cgroups_are_one_recording_with_all_below_them() -> Result<()> {
     }
     ensure!(!was_read(&recorded, &foreign), "another cgroup's file is in the recording");
     let target = &recorded.json["target"];
-    ensure!(target["cgroup"] == first.name().as_str() && target["more_cgroups"][0] == second.name().as_str(), "{target}");
+    ensure!(
+        target["cgroup"] == first.name().as_str() && target["more_cgroups"][0] == second.name().as_str(),
+        "{target}"
+    );
     Ok(())
 }
 
@@ -79,7 +83,8 @@ fn a_cgroup_that_does_not_exist_yet_is_recorded_from_its_first_task() -> Result<
     // The name of one that was there, and the folder above it not there either.
     let parent = Cgroup::create()?;
     let (path, name) = (parent.path().join("agents/one"), format!("{}/agents/one", parent.name()));
-    let recorder = Recorder::start_on(&["--wait".as_ref(), "--cgroup".as_ref(), OsStr::new(&name)], dir.path(), &[])?;
+    let recorder =
+        Recorder::start_on(&["--wait".as_ref(), "--cgroup".as_ref(), OsStr::new(&name)], dir.path(), &[])?;
     let (mine, foreign) = (dir.path().join("mine"), dir.path().join("foreign"));
     for file in [&mine, &foreign] {
         fs::write(file, "")?;
@@ -128,12 +133,19 @@ fn a_process_whose_cgroup_is_everybodys_is_refused() -> Result<()> {
     let own = Cgroup::create()?;
     // In a cgroup of its own, so that its own and the root differ.
     let says = |pid: &str, words: &str| -> Result<()> {
-        let script = format!("echo $$ > {}/cgroup.procs; exec \"$0\" record -o /dev/null --pid {pid}", own.path().display());
+        let script = format!(
+            "echo $$ > {}/cgroup.procs; exec \"$0\" record -o /dev/null --pid {pid}",
+            own.path().display()
+        );
         let mut shell = Command::new("sh");
         shell.args(["-ec", &script]).arg(product::binary()?);
         let output = command::run(&mut shell)?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.code() == Some(2) && said.contains(words), "{}", command::describe(&shell, &output));
+        ensure!(
+            output.status.code() == Some(2) && said.contains(words),
+            "{}",
+            command::describe(&shell, &output)
+        );
         Ok(())
     };
     says("$$", "the recorder's own cgroup")?;

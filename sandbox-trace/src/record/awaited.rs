@@ -139,15 +139,14 @@ impl Awaited {
             target.add(Fact { header, body: Body::Count });
         }
         match self.cgroups.get(&fact.header.cgroup) {
-            Some(Whose::Target) => target.add(fact),
+            // The target's, or of a cgroup that was there before, and was named.
+            Some(Whose::Target) | None => target.add(fact),
             Some(Whose::Group(name)) => {
                 if let Some(group) = self.groups.get_mut(name) {
                     group.facts.add(fact);
                 }
             }
             Some(Whose::Nobody) => {}
-            // A cgroup that was there before, and was named.
-            None => target.add(fact),
         }
     }
 
@@ -179,7 +178,9 @@ impl Awaited {
                 let executables = &self.executables;
                 let group = self.groups.entry(name.clone()).or_insert_with(|| {
                     let mut facts = Collector::default();
-                    executables.iter().for_each(|fact| facts.add(fact.clone()));
+                    for fact in executables {
+                        facts.add(fact.clone());
+                    }
                     Group { cgroups: Vec::new(), facts, since: Instant::now(), asked: false }
                 });
                 group.cgroups.push((id, path));
@@ -190,9 +191,10 @@ impl Awaited {
 
     /// The group that a cgroup without a container's id belongs to: that of the one above it, or its own.
     fn group_of(&self, path: &Path) -> String {
-        let above = self.groups.iter().find(|(_, group)| {
-            group.cgroups.first().is_some_and(|(_, first)| path.starts_with(first))
-        });
+        let above = self
+            .groups
+            .iter()
+            .find(|(_, group)| group.cgroups.first().is_some_and(|(_, first)| path.starts_with(first)));
         above.map_or_else(|| path.to_string_lossy().into_owned(), |(name, _)| name.clone())
     }
 
@@ -209,9 +211,15 @@ impl Awaited {
         }
         self.look_at_plain_ones(hierarchy, target);
         self.ask();
-        let old: Vec<String> =
-            self.groups.iter().filter(|(_, g)| g.since.elapsed() > PATIENCE && !g.asked).map(|(n, _)| n.clone()).collect();
-        old.iter().for_each(|name| self.reject(name));
+        let old: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|(_, g)| g.since.elapsed() > PATIENCE && !g.asked)
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in old {
+            self.reject(&name);
+        }
         let came = self.has_come();
         for (id, path, is_target) in std::mem::take(&mut self.decided) {
             if is_target {
@@ -265,7 +273,8 @@ impl Awaited {
     fn look_at_plain_ones(&mut self, hierarchy: &Hierarchy, target: &mut Collector) {
         let Rule::Container { name, runtimes } = &self.rule else { return };
         let mut found = None;
-        let is_plain = |group: &&Group| !group.cgroups.iter().any(|(_, path)| naming::container_id(path).is_some());
+        let is_plain =
+            |group: &&Group| !group.cgroups.iter().any(|(_, path)| naming::container_id(path).is_some());
         if self.groups.values().any(|group| is_plain(&group)) {
             found = runtimes.plain(name);
         }
@@ -292,7 +301,9 @@ impl Awaited {
             }
         }
         let others: Vec<String> = self.groups.keys().cloned().collect();
-        others.iter().for_each(|name| self.reject(name));
+        for name in others {
+            self.reject(&name);
+        }
     }
 
     fn reject(&mut self, name: &str) {

@@ -376,12 +376,7 @@ impl Collector {
     }
 
     /// Fills in what was collected. `start_ns` is when the recording began, on the clock of the facts.
-    pub fn finish(
-        self,
-        boundary: Boundary,
-        start_ns: u64,
-        recording: &mut Recording,
-    ) {
+    pub fn finish(self, boundary: Boundary, start_ns: u64, recording: &mut Recording) {
         let [host, setup, inside] = self.by_class;
         let facts = match boundary {
             Boundary::Container => {

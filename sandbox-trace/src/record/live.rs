@@ -7,7 +7,6 @@ use sandbox_trace_ebpf::{
 
 use crate::recording::BytePath;
 
-
 /// A call that a task has not returned from, and the image that the task runs.
 pub struct Blocked {
     /// Which call, where.

@@ -133,13 +133,7 @@ impl<'a> Session<'a> {
         session.until_the_end(|_| Ok(())).await
     }
 
-    fn new(
-        options: &'a Options,
-        hierarchy: Hierarchy,
-        scope: Scope,
-        meters: Meters,
-        tracer: Tracer,
-    ) -> Self {
+    fn new(options: &'a Options, hierarchy: Hierarchy, scope: Scope, meters: Meters, tracer: Tracer) -> Self {
         Self {
             options,
             hierarchy,

@@ -1,6 +1,10 @@
 //! What a person named → the cgroups to record.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     awaited::{Awaited, Rule},
@@ -91,30 +95,35 @@ async fn cgroups(hierarchy: &Hierarchy, names: &[PathBuf], wait: bool) -> Result
 
 async fn process(hierarchy: &Hierarchy, pid: u32) -> Result<Aim> {
     let path = hierarchy.of_process(pid).ok_or_else(|| {
-        Error::usage(format!("there is no process {pid}")).hint("give the id that this host has for it, as `ps` shows it here")
+        Error::usage(format!("there is no process {pid}"))
+            .hint("give the id that this host has for it, as `ps` shows it here")
     })?;
-    let cgroup = of_its_own(hierarchy, path, &format!("process {pid}"))?;
+    let cgroup = of_its_own(hierarchy, &path, &format!("process {pid}"))?;
     let container = tell(&cgroup).await;
     Ok(Aim { scope: Scope::of(vec![cgroup]), container, awaited: None })
 }
 
 /// A cgroup that may be recorded as that of `whose`: one that is not most of the host.
-fn of_its_own(hierarchy: &Hierarchy, path: PathBuf, whose: &str) -> Result<Cgroup> {
+fn of_its_own(hierarchy: &Hierarchy, path: &Path, whose: &str) -> Result<Cgroup> {
     let own = hierarchy.of_process(std::process::id()).unwrap_or_default();
     let refuse = |why: &str| {
         Err(Error::usage(format!("{whose} {why}")).hint(
             "start it in a cgroup of its own (a container, `systemd-run --scope`), or record the command with `-- COMMAND`",
         ))
     };
-    if path.as_os_str() == "/" {
+    if path == Path::new("/") {
         return refuse("is in the root cgroup, with everything that has none of its own");
     }
-    if own.starts_with(&path) {
+    if own.starts_with(path) {
         return refuse(&format!("is in {}, which is the recorder's own cgroup or above it", path.display()));
     }
-    Cgroup::find(hierarchy, &path).ok_or_else(|| {
-        Error::host(format!("the cgroup {} of {whose} is not below {}", path.display(), hierarchy.root.display()))
-            .hint("run the recorder in the host's cgroup namespace")
+    Cgroup::find(hierarchy, path).ok_or_else(|| {
+        Error::host(format!(
+            "the cgroup {} of {whose} is not below {}",
+            path.display(),
+            hierarchy.root.display()
+        ))
+        .hint("run the recorder in the host's cgroup namespace")
     })
 }
 
@@ -132,7 +141,7 @@ async fn container(hierarchy: &Hierarchy, name: &str, wait: bool) -> Result<Aim>
                         .hint("start it again, with the recorder waiting for it: --wait")
                 };
                 let path = hierarchy.of_process(pid).ok_or_else(gone)?;
-                cgroups.push(of_its_own(hierarchy, path, &format!("the container {name}"))?);
+                cgroups.push(of_its_own(hierarchy, &path, &format!("the container {name}"))?);
             }
             Ok(Aim { scope: Scope::of(cgroups), container: Some(container), awaited: None })
         }

@@ -34,8 +34,9 @@ impl Docker {
                 .because(e)
                 .hint("check that dockerd runs; DOCKER_HOST=unix://PATH names another socket")
         };
-        let api = bollard::Docker::connect_with_unix(&socket.to_string_lossy(), PATIENCE, API_DEFAULT_VERSION)
-            .map_err(silent)?;
+        let api =
+            bollard::Docker::connect_with_unix(&socket.to_string_lossy(), PATIENCE, API_DEFAULT_VERSION)
+                .map_err(silent)?;
         Ok(Some(Self { api: api.negotiate_version().await.map_err(silent)? }))
     }
 
@@ -62,7 +63,9 @@ impl Docker {
                 Ok(Some(found))
             }
             Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(Error::host(format!("Docker did not tell of the container {name}")).because(error)),
+            Err(error) => {
+                Err(Error::host(format!("Docker did not tell of the container {name}")).because(error))
+            }
         }
     }
 

@@ -66,7 +66,8 @@ impl Places {
             return None;
         }
         let task = || {
-            let namespaces = folders(&self.tasks()).into_iter().filter(|namespace| !namespace.ends_with("moby"));
+            let namespaces =
+                folders(&self.tasks()).into_iter().filter(|namespace| !namespace.ends_with("moby"));
             namespaces.map(|namespace| namespace.join(id)).find_map(|task| task_of(&task))
         };
         self.stored().into_iter().find(|found| found.container.id == id).or_else(task)
@@ -149,10 +150,9 @@ fn plain(runtime: &str, folder: &Path, file: &str) -> Option<Found> {
     let state = json(&folder.join(file))?;
     let id = folder.file_name()?.to_str()?.to_owned();
     let pid = ["/init_process_pid", "/pid"].iter().find_map(|key| state.pointer(key)?.as_u64());
-    let labels = state.pointer("/config/labels").and_then(Value::as_array).into_iter().flatten();
+    let mut labels = state.pointer("/config/labels").and_then(Value::as_array).into_iter().flatten();
     let bundle = labels
-        .filter_map(|label| label.as_str()?.strip_prefix("bundle="))
-        .next()
+        .find_map(|label| label.as_str()?.strip_prefix("bundle="))
         .or_else(|| state.get("bundle")?.as_str());
     let mut container =
         Container { runtime: runtime.into(), name: id.clone(), id: id.clone(), ..Container::default() };
@@ -172,8 +172,13 @@ fn json(file: &Path) -> Option<Value> {
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
-    let mut out: Vec<PathBuf> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    let mut out: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.is_dir())
+        .collect();
     out.sort();
     out
 }
@@ -211,7 +216,10 @@ mod tests {
         assert!(found.answers_to("agent") && found.answers_to("0123") && !found.answers_to("agen"));
         assert_eq!(found.pid, Some(std::process::id()));
         let container = found.container;
-        assert_eq!((container.runtime.as_str(), container.image.as_deref()), ("podman", Some("docker.io/agent:1")));
+        assert_eq!(
+            (container.runtime.as_str(), container.image.as_deref()),
+            ("podman", Some("docker.io/agent:1"))
+        );
         assert_eq!((container.user.as_deref(), container.read_only), (Some("1000:50"), Some(true)));
         let mounts: Vec<_> = container.mounts.iter().map(|m| (m.kind.as_str(), m.mode.as_str())).collect();
         assert_eq!(mounts, [("proc", "rw"), ("bind", "ro")]);

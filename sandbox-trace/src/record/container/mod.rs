@@ -66,8 +66,10 @@ impl Runtimes {
         found.sort_by_key(|found| !found.names.iter().any(|own| own == name));
         let several = found.len() > 1 && !found.iter().any(|f| f.names.iter().any(|own| own == name));
         match found.into_iter().next() {
-            Some(_) if several => Err(Error::usage(format!("{name} is the beginning of several containers' ids"))
-                .hint("write more of the id, or the name")),
+            Some(_) if several => {
+                Err(Error::usage(format!("{name} is the beginning of several containers' ids"))
+                    .hint("write more of the id, or the name"))
+            }
             found => Ok(found),
         }
     }
@@ -96,7 +98,8 @@ impl Runtimes {
             return Docker::absent(&format!("could not look for the container {name}"));
         }
         let hint = match naming::near(name, names, NEAR).as_slice() {
-            [] => "there are no containers; to record one from its start, add --wait and start it afterwards".into(),
+            [] => "there are no containers; to record one from its start, add --wait and start it afterwards"
+                .into(),
             near => format!("there are {}; for one that is started later, add --wait", near.join(", ")),
         };
         Error::usage(format!("there is no container {name}")).hint(hint)

@@ -13,7 +13,8 @@ pub fn is_hex(text: &str) -> bool {
 
 /// Whether a cgroup's own name says that it is the container's with this id or, for plain runtimes, name.
 pub fn is_of(directory: &str, id: &str) -> bool {
-    let name = directory.strip_suffix(".scope").unwrap_or(directory);
+    let scope = directory.strip_suffix(".scope");
+    let name = scope.unwrap_or(directory);
     if name.contains("conmon") {
         // Podman's and CRI-O's monitor lives beside the container, under its id.
         return false;
@@ -21,8 +22,7 @@ pub fn is_of(directory: &str, id: &str) -> bool {
     name == id
         || name.strip_suffix(id).is_some_and(|prefix| {
             // Any name may end in another one; a prefix counts for a scope, or before a full id.
-            (directory.ends_with(".scope") || (id.len() == ID_LENGTH && is_hex(id)))
-                && prefix.ends_with(['-', ':'])
+            (scope.is_some() || (id.len() == ID_LENGTH && is_hex(id))) && prefix.ends_with(['-', ':'])
         })
 }
 
@@ -51,7 +51,9 @@ pub fn near(wanted: &str, mut names: Vec<String>, limit: usize) -> Vec<String> {
     let common = |name: &str| name.chars().zip(wanted.chars()).take_while(|(a, b)| a == b).count();
     names.sort();
     names.dedup();
-    names.sort_by_key(|name| (!(name.contains(wanted) || wanted.contains(name.as_str())), usize::MAX - common(name)));
+    names.sort_by_key(|name| {
+        (!(name.contains(wanted) || wanted.contains(name.as_str())), usize::MAX - common(name))
+    });
     names.truncate(limit);
     names
 }
@@ -83,9 +85,13 @@ mod tests {
 
     #[test]
     fn what_is_no_containers_cgroup_is_not_taken_for_one() {
-        for path in
-            ["/docker", "/machine.slice/libpod-conmon-ID.scope", "/system.slice/ssh.service", "/docker/IDff", "/x/ID.mount"]
-        {
+        for path in [
+            "/docker",
+            "/machine.slice/libpod-conmon-ID.scope",
+            "/system.slice/ssh.service",
+            "/docker/IDff",
+            "/x/ID.mount",
+        ] {
             let path = path.replace("ID", ID);
             assert_eq!(container_id(Path::new(&path)), None, "{path}");
             assert!(!belongs(Path::new(&path), ID), "{path}");
