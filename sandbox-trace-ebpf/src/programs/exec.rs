@@ -5,6 +5,7 @@ use sandbox_trace_ebpf::record::{self, flag};
 
 use crate::{
     kernel::{load, mix, must, off, read, read_or_zero},
+    maps,
     names::Base,
     place,
     ring::{self, Record, Seen},
