@@ -1,7 +1,12 @@
 //! The host's mount namespaces: this process's own, and the private copies that a service manager gives to services
 //! (`PrivateMounts=`, `PrivateTmp=`, …), container engines among them.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 /// The host's root directory, as the kernel's own structures identify it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +36,10 @@ fn root_device(mountinfo: &str) -> Option<u32> {
     })
 }
 
-/// Inode numbers of the mount namespaces of live processes whose root directory is the host's.
-pub fn of_host() -> BTreeSet<u32> {
-    let (mut met, mut found) = (BTreeSet::new(), BTreeSet::new());
+/// The mount namespaces of live processes whose root directory is the host's, by inode number. As long as its file is
+/// open, a namespace lives and the kernel does not give its number to another one, such as a container's.
+pub fn of_host() -> BTreeMap<u32, fs::File> {
+    let (mut met, mut found) = (BTreeSet::new(), BTreeMap::new());
     let Ok(own) = fs::metadata("/") else { return found };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.filter(|p| p.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
@@ -41,8 +47,10 @@ pub fn of_host() -> BTreeSet<u32> {
         if met.insert(namespace)
             && fs::metadata(process.path().join("root"))
                 .is_ok_and(|root| (root.dev(), root.ino()) == (own.dev(), own.ino()))
+            && let Ok(file) = fs::File::open(process.path().join("ns/mnt"))
+            && file.metadata().is_ok_and(|metadata| metadata.ino() == u64::from(namespace))
         {
-            found.insert(namespace);
+            found.insert(namespace, file);
         }
     }
     found
@@ -67,6 +75,6 @@ mod tests {
     #[test]
     fn this_process_is_in_one_of_them() {
         let own = number(Path::new("/proc/self/ns/mnt")).unwrap();
-        assert!(of_host().contains(&own));
+        assert!(of_host().contains_key(&own));
     }
 }

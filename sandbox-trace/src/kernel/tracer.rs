@@ -42,6 +42,8 @@ pub struct Tracer {
     ebpf: Ebpf,
     /// The kernel clears the table when its last user-space reference goes.
     _next: ProgramArray<MapData>,
+    /// Held open so that their numbers stay theirs.
+    _host_namespaces: Vec<File>,
     /// Whether the kernel has the capability tracepoint.
     pub sees_capabilities: bool,
 }
@@ -104,7 +106,7 @@ impl Tracer {
                 wait_for_cgroups(&mut ebpf, waiting)?;
             }
         }
-        name_host_namespaces(&mut ebpf)?;
+        let host_namespaces = name_host_namespaces(&mut ebpf)?;
         let map = ebpf.map_mut("BEGIN").ok_or_else(|| damaged("map BEGIN"))?;
         Array::try_from(map)
             .and_then(|mut begin: Array<_, u32>| begin.set(0, options.begin_at_exec_of, 0))
@@ -130,7 +132,7 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, _next: next, sees_capabilities })
+        Ok(Self { ebpf, _next: next, _host_namespaces: host_namespaces, sees_capabilities })
     }
 
     /// The cgroup with this id is the target: what the programs know provisionally is for certain.
@@ -248,17 +250,19 @@ fn wait_for_cgroups(ebpf: &mut Ebpf, waiting: bool) -> Result<()> {
 }
 
 /// The private copies of the host's mounts that live now: what runs in them is as much outside as this process.
-fn name_host_namespaces(ebpf: &mut Ebpf) -> Result<()> {
+fn name_host_namespaces(ebpf: &mut Ebpf) -> Result<Vec<File>> {
     let map = ebpf.map_mut("NAMESPACES").ok_or_else(|| damaged("map NAMESPACES"))?;
     let mut known: maps::HashMap<_, u32, u8> =
         maps::HashMap::try_from(map).map_err(|e| damaged("map NAMESPACES").because(e))?;
-    for namespace in namespaces::of_host() {
+    let mut held = Vec::new();
+    for (namespace, file) in namespaces::of_host() {
         // A full map leaves the rest to what the programs find out by themselves.
         if known.insert(namespace, class::HOST, 0).is_err() {
             break;
         }
+        held.push(file);
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet.
