@@ -31,8 +31,10 @@ macro_rules! layout {
             pub base_filters: u32,
             /// Bytes between the start of a kernel stack and its `pt_regs`, for kernels without `bpf_task_pt_regs`.
             pub stack_regs: u32,
-            /// Keeps the size a multiple of eight.
-            pub padding: u32,
+            /// Device number of the host's root file system, as the kernel keeps it.
+            pub root_dev: u32,
+            /// Inode number of the host's root directory.
+            pub root_ino: u64,
             $($(#[$doc])* #[doc = concat!("Offset of `", $path, "`.")] pub $field: u32,)*
         }
 
@@ -45,7 +47,8 @@ macro_rules! layout {
                 host_mnt_ns: 0,
                 base_filters: 0,
                 stack_regs: 0,
-                padding: 0,
+                root_dev: 0,
+                root_ino: 0,
                 $($field: 0,)*
             };
 
@@ -134,6 +137,12 @@ layout! {
     prog_orig: "bpf_prog.orig_prog",
     fprog_len: "sock_fprog_kern.len",
     fprog_filter: "sock_fprog_kern.filter",
+    sb_dev: "super_block.s_dev",
+    dentry_inode: "dentry.d_inode",
+    cgroup_root: "cgroup.root",
+    cgroup_parent: "cgroup.self.parent",
+    css_cgroup: "cgroup_subsys_state.cgroup",
+    cgroup_root_hierarchy: "cgroup_root.hierarchy_id",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod layout;
+pub mod membership;
 pub mod record;
 pub mod seen;
 pub mod spec;
@@ -57,8 +58,10 @@ pub mod loss {
     pub const MAPPING_UNSEEN: u32 = 4;
     /// A task had more seccomp filters than are read.
     pub const FILTERS_UNREAD: u32 = 5;
+    /// There were more cgroups than can be told apart: what a new one did was not recorded.
+    pub const CGROUPS_FULL: u32 = 6;
     /// How many there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
     /// Their names in a recording, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ring_full",
@@ -67,5 +70,6 @@ pub mod loss {
         "kernel_read_failed",
         "mapping_unseen",
         "filters_unread",
+        "cgroups_overflow",
     ];
 }

@@ -27,6 +27,9 @@ pub mod kind {
     /// The seccomp filters of a task, newest first. `args`: key, 1 if there are more than it lists. Bytes: a
     /// [`FilterPart`](super::FilterPart) each.
     pub const FILTER_CHAIN: u8 = 17;
+    /// A cgroup was made. `args`: its state ([`crate::membership`]), the length of its path. Bytes: the path below
+    /// the root of the hierarchy. Only `cgroup` of the rest of the header counts.
+    pub const CGROUP: u8 = 18;
 }
 
 /// Where the task stood when it caused the fact.
@@ -98,6 +101,8 @@ pub struct Header {
     pub mask: u32,
     /// Key of the chain of seccomp filters that judged a call; 0 if there was none, or it made no difference.
     pub filters: u64,
+    /// Id of the task's cgroup in the v2 hierarchy.
+    pub cgroup: u64,
 }
 
 impl Header {
@@ -124,6 +129,7 @@ impl Header {
         op: 0,
         mask: 0,
         filters: 0,
+        cgroup: 0,
     };
 }
 

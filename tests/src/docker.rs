@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The image with the agent.
-const IMAGE: &str = "sandbox-trace-test";
+pub const IMAGE: &str = "sandbox-trace-test";
 
 /// A dockerd with its own data, socket and containers; it ends with the test.
 #[derive(Debug)]
@@ -31,11 +31,22 @@ pub struct Engine {
 impl Engine {
     /// Starts it and gives it the image with the agent.
     pub fn start() -> Result<Self> {
+        Self::start_by(Command::new(require("dockerd")?))
+    }
+
+    /// As [`Engine::start`], in a mount namespace of its own, as a service manager gives it with `PrivateMounts=`.
+    pub fn start_in_private_mounts() -> Result<Self> {
+        let mut command = Command::new(require("unshare")?);
+        command.args(["--mount", "--propagation", "slave"]).arg(require("dockerd")?);
+        Self::start_by(command)
+    }
+
+    fn start_by(mut dockerd: Command) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("dockerd.log");
         let output = fs::File::create(&log)?;
         let path = |name: &str| dir.path().join(name);
-        let child = Command::new(require("dockerd")?)
+        let child = dockerd
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")
@@ -74,6 +85,29 @@ impl Engine {
         let archive = self.dir.path().join("image.tar");
         succeed(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."))?;
         succeed(self.docker().arg("import").arg(&archive).arg(IMAGE)).map(drop)
+    }
+
+    /// What `DOCKER_HOST` must be for this engine.
+    pub fn host(&self) -> String {
+        socket(self.dir.path())
+    }
+
+    /// Where the engine keeps everything: no container has such a path.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `docker ARGS…`, which must succeed; gives what it wrote.
+    pub fn call<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
+        let output = succeed(self.docker().args(args))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// `docker ARGS…` in the background.
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Background> {
+        let mut command = self.docker();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().map(Background).context("can't start docker")
     }
 
     fn docker(&self) -> Command {

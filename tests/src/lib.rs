@@ -16,4 +16,5 @@ pub mod refusal;
 pub mod rootfs;
 pub mod runc;
 pub mod seccomp;
+pub mod setup;
 pub mod vm;

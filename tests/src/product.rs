@@ -1,7 +1,9 @@
 //! The sandbox-trace binary, and a recorder that runs beside a container.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -60,11 +62,17 @@ pub struct Recorder {
 impl Recorder {
     /// Starts to record `cgroup` into `dir` and returns once nothing can be missed any more.
     pub fn start(cgroup: &Path, dir: &Path) -> Result<Self> {
+        Self::start_on(&["--cgroup".as_ref(), cgroup.as_os_str()], dir, &[])
+    }
+
+    /// As [`Recorder::start`], on the target that `options` name, with these environment variables.
+    pub fn start_on(options: &[&OsStr], dir: &Path, environment: &[(&str, &str)]) -> Result<Self> {
         let log = dir.join("recorder.log");
         let recording = dir.join("recording.json");
         let child = Command::new(binary()?)
-            .args(["record", "--cgroup"])
-            .arg(cgroup)
+            .arg("record")
+            .args(options)
+            .envs(environment.iter().copied())
             .arg("-o")
             .arg(&recording)
             .stdin(Stdio::null())

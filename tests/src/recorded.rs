@@ -54,6 +54,11 @@ impl Recorded {
         self.json[name].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// The accesses to files that failed.
+    pub fn failed_files(&self) -> &[Value] {
+        self.json["failed"]["files"].as_array().map_or(&[], Vec::as_slice)
+    }
+
     /// The call of this name on this architecture.
     pub fn call(&self, arch: &str, name: &str) -> Option<&Value> {
         self.list("syscalls").iter().find(|call| call["arch"] == arch && call["name"] == name)

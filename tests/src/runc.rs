@@ -58,7 +58,13 @@ impl Bundle {
             .arg(format!("{id}-{}", std::process::id())))
     }
 
-    fn write_config(&self, cgroup: &str, options: &Options<'_>, args: &[String]) -> Result<()> {
+    /// The bundle's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes the bundle's configuration, for a container in `cgroup`.
+    pub fn write_config(&self, cgroup: &str, options: &Options<'_>, args: &[String]) -> Result<()> {
         // The template is kept: each container's file is made from it.
         let template = self.dir.join("spec.json");
         let file = self.dir.join("config.json");

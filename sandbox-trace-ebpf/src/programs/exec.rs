@@ -1,12 +1,13 @@
 //! Successful execs: the image as the kernel opened it, and for a script its own name, which the kernel has let go
 //! of by then.
 
-use sandbox_trace_ebpf::record::{self, class, flag};
+use sandbox_trace_ebpf::record::{self, flag};
 
 use crate::{
-    kernel::{constant, load, mix, must, off, read, read_or_zero},
+    kernel::{load, mix, must, off, read, read_or_zero},
     maps,
     names::Base,
+    place,
     ring::{self, Record, Seen},
     task, walk,
 };
@@ -20,7 +21,7 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     let filename: u64 = load(bprm, off!(bprm_filename));
     let interp: u64 = load(bprm, off!(bprm_interp));
     let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
-    note_place(&who, task, mnt);
+    place::executed(task, who.exe, mnt);
     // The kernel replaces the pointer when a `#!` line or binfmt_misc names an interpreter.
     let Some(scratch) = maps::scratch() else { return };
     let script = ring::unfollowed(scratch, if filename == interp { 0 } else { filename });
@@ -51,17 +52,7 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];
     // The reader must get hold of a mount namespace while it lives: names are looked up in it.
-    record.send_new(Seen::Files, key, task::mount_namespace_of(task) != constant!(host_mnt_ns));
-}
-
-/// Remembers executables that are started inside the container, for [`task::class_of`].
-#[inline(always)]
-fn note_place(who: &task::Who, task: u64, mnt: u64) {
-    let host = constant!(host_mnt_ns);
-    let here = task::mount_namespace_of(task);
-    if here != host && task::mount_namespace_inum(mnt) != host {
-        let _ = maps::INSIDE.insert(who.exe, class::INSIDE, 0);
-    }
+    record.send_new(Seen::Files, key, !place::is_host(task::mount_namespace_of(task)));
 }
 
 /// Where a script's name starts from.

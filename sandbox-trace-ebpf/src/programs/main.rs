@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 
 mod call;
+mod cgroup;
 mod exec;
 mod file;
 mod filter;
@@ -12,6 +13,7 @@ mod kernel;
 mod maps;
 mod names;
 mod network;
+mod place;
 mod ring;
 mod task;
 mod walk;
@@ -136,6 +138,20 @@ fn cap_capable(ctx: RawTracePointContext) -> i32 {
         let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };
         call::capability(cap as u32, ret as i32);
     }
+    0
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`; attached only when members are known by their id.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    cgroup::made(ctx.arg(0), ctx.arg::<*const u8>(1) as u64);
+    0
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`
+#[btf_tracepoint(function = "cgroup_rmdir")]
+fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    cgroup::removed(ctx.arg(0));
     0
 }
 

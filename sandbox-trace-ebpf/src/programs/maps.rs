@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, CgroupArray, HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use sandbox_trace_ebpf::{
-    KernelLayout, loss, program, record,
+    KernelLayout, loss, membership, program, record,
     seen::{RecentCall, SeenSet},
     spec,
 };
@@ -38,7 +38,7 @@ pub static RING: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 #[map]
 pub static MEMBERS: Array<u64> = Array::with_max_entries(MEMBER_SLOTS, 0);
 /// Slots of [`MEMBERS`].
-pub const MEMBER_SLOTS: u32 = 1 << 8;
+pub const MEMBER_SLOTS: u32 = membership::ANSWERS;
 
 /// Slot 0: when it is, in milliseconds of the recording. User space sets it now and then, so that "last seen" costs
 /// a load and no question for the time.

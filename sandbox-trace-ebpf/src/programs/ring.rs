@@ -13,6 +13,7 @@ use sandbox_trace_ebpf::{
 };
 
 use crate::{
+    cgroup,
     kernel::{constant, count_loss, mix, must, off, read, read_or_zero},
     maps::{self, Scratch},
     task::{self, Who},
@@ -357,8 +358,9 @@ impl Record {
         self.send_waking(false)
     }
 
+    /// As [`Record::send`]; with `wake` the reader is told at once.
     #[inline(always)]
-    fn send_waking(&self, wake: bool) -> bool {
+    pub fn send_waking(&self, wake: bool) -> bool {
         let length = self.end();
         if length > record::RECORD_BYTES as u64 {
             return false;
@@ -405,6 +407,7 @@ fn fill(buffer: *mut u8, kind: u8, who: &Who) {
     header.op = 0;
     header.mask = 0;
     header.filters = 0;
+    header.cgroup = cgroup::current_id();
 }
 
 /// Sends the path of the task's executable, if this is the first that is heard of it.

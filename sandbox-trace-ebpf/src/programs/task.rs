@@ -6,8 +6,9 @@ use aya_ebpf::helpers::generated::{
 use sandbox_trace_ebpf::{layout::ABSENT, record::class};
 
 use crate::{
+    cgroup,
     kernel::{constant, member, off, read, read_or_zero},
-    maps,
+    maps, place,
 };
 
 /// Pointer to the current task. Of a type that the verifier knows, but in the edition for old kernels.
@@ -24,6 +25,15 @@ pub fn address() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
+/// Id of a task's cgroup, in the v2 hierarchy.
+#[inline(always)]
+fn cgroup_id<const OLD: bool>(task: *const u8) -> u64 {
+    let css_set: *const u8 = member::<OLD, _>(task, off!(task_cgroups));
+    let cgroup: *const u8 = member::<OLD, _>(css_set, off!(css_set_dfl_cgrp));
+    let node: *const u8 = member::<OLD, _>(cgroup, off!(cgroup_kn));
+    member::<OLD, _>(node, off!(kernfs_id))
+}
+
 /// Whether a task (the current one) is in the target cgroup or below it.
 ///
 /// Every call of every task on the machine asks this, so the answer is kept for each cgroup id (they are not used
@@ -31,10 +41,7 @@ pub fn address() -> u64 {
 /// 10 ns where returns are guarded (SRSO).
 #[inline(always)]
 fn is_in_target<const OLD: bool>(task: *const u8) -> bool {
-    let css_set: *const u8 = member::<OLD, _>(task, off!(task_cgroups));
-    let cgroup: *const u8 = member::<OLD, _>(css_set, off!(css_set_dfl_cgrp));
-    let node: *const u8 = member::<OLD, _>(cgroup, off!(cgroup_kn));
-    let id: u64 = member::<OLD, _>(node, off!(kernfs_id));
+    let id = cgroup_id::<OLD>(task);
     let Some(known) = maps::MEMBERS.get_ptr_mut(id as u32 & (maps::MEMBER_SLOTS - 1)) else { return false };
     // SAFETY: a map slot. One word is read and written at once: id and answer always belong together.
     unsafe {
@@ -44,7 +51,11 @@ fn is_in_target<const OLD: bool>(task: *const u8) -> bool {
         }
         // The cheapest such helper, and works on every supported kernel (`bpf_get_current_ancestor_cgroup_id` is
         // refused in tracing programs on 5.10).
-        let is = bpf_current_task_under_cgroup((&raw const maps::TARGET).cast_mut().cast(), 0) == 1;
+        let is = if cgroup::by_id() {
+            cgroup::is_member(id)
+        } else {
+            bpf_current_task_under_cgroup((&raw const maps::TARGET).cast_mut().cast(), 0) == 1
+        };
         core::ptr::write_volatile(known, id << 1 | u64::from(is));
         is
     }
@@ -93,7 +104,8 @@ impl Who {
 
 /// Multipliers that keep the parts of a key apart; they are summed, so that the processor multiplies at once what a
 /// chain of [`crate::kernel::mix`] would make it wait for.
-const PARTS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9];
+const PARTS: [u64; 4] =
+    [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0xd6e8_feb8_6659_fd93];
 
 /// A kernel pointer as a number that identifies it. The verifier allows no other arithmetic on typed pointers than
 /// a difference; the other operand is an address that stays the same for the life of the program. A pointer without
@@ -136,6 +148,10 @@ pub fn identify<const OLD: bool>(task: *const u8) -> Who {
         }
     }
     who.key = who.exe ^ filters;
+    if cgroup::by_id() {
+        // While nobody knows whose a cgroup is, its facts must not hide another's.
+        who.key = who.key.wrapping_add(cgroup_id::<OLD>(task).wrapping_mul(PARTS[3]));
+    }
     let nsproxy: *const u8 = member::<OLD, _>(task, off!(task_nsproxy));
     if !nsproxy.is_null() {
         let mnt_ns = identity::<OLD>(member::<OLD, _>(nsproxy, off!(nsproxy_mnt_ns)));
@@ -179,17 +195,6 @@ pub fn mount_namespace_inum(mnt: u64) -> u32 {
 /// Where the task stands; costs reads, so it is asked for new facts only.
 #[inline(always)]
 pub fn class_of(who: &Who) -> u8 {
-    let task = address();
-    let host = constant!(host_mnt_ns);
     let filtered = if who.filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
-    if mount_namespace_of(task) == host {
-        return class::HOST | filtered;
-    }
-    let file = image(task);
-    let mnt = if file == 0 { 0 } else { read(file + off!(file_mnt) as u64).unwrap_or(0) };
-    let image = mount_namespace_inum(mnt);
-    // An image on a mount of the host's namespace was carried in: the runtime's. One on a mount of another
-    // namespace was started there. One on a detached mount or a memfd is either; its exec told which.
-    let inside = if image == 0 { maps::INSIDE.get_ptr(who.exe).is_some() } else { image != host };
-    (if inside { class::INSIDE } else { class::SETUP }) | filtered
+    place::of(address(), who.exe) | filtered
 }

@@ -18,11 +18,21 @@ use crate::{
 /// Records system calls, file accesses, sockets, capabilities and resource peaks of everything in the target,
 /// until the target is empty, the time is up, or Ctrl-C. Says `armed` on stderr once nothing can be missed.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("target").required(true).args(["cgroup", "command"])))]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["cgroup", "container", "pid", "command"])))]
 pub struct Args {
+    /// Record this container, by name or id: Docker's, Podman's, containerd's, runc's, crun's.
+    #[arg(long, value_name = "NAME|ID")]
+    container: Option<String>,
     /// Record this cgroup and all below it: a directory, or a path below the cgroup v2 root. It may still be empty.
+    /// Several may be given.
     #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
+    cgroup: Vec<PathBuf>,
+    /// Record the cgroup of this process, and all below it.
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Don't expect the container or cgroup to be there: wait until it is started, and miss nothing of it.
+    #[arg(long, conflicts_with_all = ["pid", "command"])]
+    wait: bool,
     /// Where the recording goes; `-` is stdout, `.zst` at the end compresses.
     #[arg(short, long, value_name = "FILE", default_value = "recording.json")]
     output: PathBuf,
@@ -89,9 +99,11 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
             Error::usage("checkpoints need a file that can be replaced").hint("name one with -o FILE")
         );
     }
-    let target = match args.cgroup {
-        Some(path) => TargetChoice::Cgroup(path),
-        None => TargetChoice::Command(args.command),
+    let target = match (args.container, args.pid) {
+        (Some(name), _) => TargetChoice::Container { name, wait: args.wait },
+        (_, Some(pid)) => TargetChoice::Process(pid),
+        _ if !args.cgroup.is_empty() => TargetChoice::Cgroups { paths: args.cgroup, wait: args.wait },
+        _ => TargetChoice::Command(args.command),
     };
     let boundary = match args.boundary {
         BoundaryChoice::Auto => None,

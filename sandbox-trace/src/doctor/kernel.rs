@@ -118,6 +118,8 @@ fn judge_program(Probe { name, answer }: Probe) -> Check {
 fn program(name: &'static str) -> Subject {
     let why = match name {
         CAPABILITIES => "It sees which capabilities the kernel asks the target for.",
+        "cgroup_mkdir" => "It sees new cgroups, for --wait and for several targets.",
+        "cgroup_rmdir" => "It sees cgroups go, for --wait and for several targets.",
         "sched_process_exec" => "It sees which executables are started.",
         "sched_process_exit" => "It sees the calls that never return, and when a task ends.",
         "sys_exit" => "It sees every system call and its outcome; the other sys_exit programs go on from it.",

@@ -52,6 +52,36 @@ impl Hierarchy {
         root.map(|root| Self { root, controllers })
     }
 
+    /// The paths, below the root, of the uppermost cgroups whose own names `is_wanted` says yes to.
+    pub fn uppermost(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut queue = vec![self.root.clone()];
+        while let Some(directory) = queue.pop() {
+            for child in children(&directory) {
+                if child.file_name().and_then(|name| name.to_str()).is_some_and(&is_wanted) {
+                    found.push(self.below_root(&child));
+                } else {
+                    queue.push(child);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// The path below the root, with a leading slash, of a cgroup that a user names: a directory in the hierarchy, or
+    /// such a path.
+    pub fn below_root(&self, name: &Path) -> PathBuf {
+        let below = name.strip_prefix(&self.root).or_else(|_| name.strip_prefix("/")).unwrap_or(name);
+        Path::new("/").join(below)
+    }
+
+    /// The path below the root of a process's cgroup; `None` if there is no such process.
+    pub fn of_process(&self, pid: u32) -> Option<PathBuf> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from)
+    }
+
     /// `unified` or `hybrid`.
     pub fn kind(&self) -> &'static str {
         if self.controllers.is_empty() { "unified" } else { "hybrid" }
@@ -87,6 +117,12 @@ impl Cgroup {
             )))
     }
 
+    /// Opens the cgroup at a path below the hierarchy's root; `None` if there is none.
+    pub fn find(hierarchy: &Hierarchy, path: &Path) -> Option<Self> {
+        let directory = hierarchy.root.join(path.strip_prefix("/").unwrap_or(path));
+        directory.join("cgroup.procs").exists().then(|| Self::at(hierarchy, &directory).ok()).flatten()
+    }
+
     /// Makes a new cgroup at the root of the hierarchy.
     pub fn create(hierarchy: &Hierarchy, name: &str) -> Result<Self> {
         let directory = hierarchy.root.join(name);
@@ -106,6 +142,25 @@ impl Cgroup {
         })?;
         let below = directory.strip_prefix(&hierarchy.root).unwrap_or(directory);
         Ok(Self { directory: directory.to_owned(), path: Path::new("/").join(below), handle })
+    }
+
+    /// The id that the kernel knows the cgroup by.
+    pub fn id(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        self.handle.metadata().map(|directory| directory.ino())
+    }
+
+    /// Calls `take` with the ids of the cgroup and of all below it, each before those below it are looked for.
+    pub fn each_below(&self, take: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut queue = vec![self.directory.clone()];
+        while let Some(directory) = queue.pop() {
+            // One that was removed meanwhile has no tasks.
+            let Ok(metadata) = fs::metadata(&directory) else { continue };
+            take(metadata.ino())?;
+            queue.extend(children(&directory));
+        }
+        Ok(())
     }
 
     /// The open directory, as the kernel takes it for a target.
@@ -137,8 +192,7 @@ impl Cgroup {
         while let Some(directory) = queue.pop() {
             let procs = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
             out.extend(procs.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            queue.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+            queue.extend(children(&directory));
         }
         out
     }
@@ -151,6 +205,11 @@ impl Cgroup {
     fn number(&self, file: &str) -> Option<u64> {
         fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
     }
+}
+
+fn children(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path())
 }
 
 /// What a cgroup uses now, and its own peaks where the kernel keeps them.

@@ -5,6 +5,7 @@ mod btf;
 pub mod cgroup;
 mod edition;
 pub mod layout;
+pub mod namespaces;
 pub mod probe;
 pub mod programs;
 pub mod specs;

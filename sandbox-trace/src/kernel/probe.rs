@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sandbox_trace_ebpf::program;
 
-use super::tracer::{self, CAPABILITIES, REQUIRED};
+use super::tracer::{self, CAPABILITIES, CGROUPS, REQUIRED};
 use crate::error::Result;
 
 /// A tracing program, and what the kernel said to it.
@@ -20,7 +20,7 @@ pub struct Probe {
 /// The programs; `record` works without [`CAPABILITIES`] alone.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let tails = program::NAMES_BY_INDEX.into_iter().skip(1);
-    REQUIRED.into_iter().chain(tails).chain([CAPABILITIES])
+    REQUIRED.into_iter().chain(tails).chain(CGROUPS).chain([CAPABILITIES])
 }
 
 /// Loads each program. The error is that of the maps, without which no program can be tried.

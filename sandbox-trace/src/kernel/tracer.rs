@@ -4,15 +4,16 @@ use std::{collections::HashMap, fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, CgroupArray, MapData, PerCpuArray, ProgramArray, RingBuf},
+    maps::{self, Array, CgroupArray, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, RawTracePoint},
 };
 use sandbox_trace_ebpf::{
-    loss, program,
+    loss, membership, program,
+    record::class,
     seen::{RecentCall, SeenSet},
 };
 
-use super::{edition::Edition, layout, programs, specs};
+use super::{cgroup::Cgroup, edition::Edition, layout, namespaces, programs, specs};
 use crate::error::{Error, Result};
 
 /// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
@@ -41,14 +42,30 @@ pub struct Tracer {
     ebpf: Ebpf,
     /// The kernel clears the table when its last user-space reference goes.
     _next: ProgramArray<MapData>,
+    /// Held open so that their numbers stay theirs.
+    _host_namespaces: Vec<File>,
     /// Whether the kernel has the capability tracepoint.
     pub sees_capabilities: bool,
 }
 
+/// Whose tasks are recorded.
+#[derive(Clone, Copy)]
+pub enum Members<'a> {
+    /// Those of one cgroup and all below it.
+    Below(&'a Cgroup),
+    /// Those of several cgroups and all below them.
+    Several {
+        /// The cgroups; more may be added.
+        cgroups: &'a [Cgroup],
+        /// Provisionally, those of each cgroup that is made from now on, too: the target is one of them.
+        waiting: bool,
+    },
+}
+
 /// What a tracer records.
 pub struct Options<'a> {
-    /// The cgroup's directory.
-    pub cgroup: &'a File,
+    /// The tasks.
+    pub members: Members<'a>,
     /// The process whose first exec begins the recording; 0 if it begins at once.
     pub begin_at_exec_of: u32,
     /// Where the kernel's BTF is; [`layout::KERNEL_BTF`] but in tests.
@@ -59,15 +76,36 @@ pub struct Options<'a> {
 pub const REQUIRED: [&str; 3] = ["sys_exit", "sched_process_exec", "sched_process_exit"];
 /// The program that attaches where the kernel has its tracepoint (Linux 6.14).
 pub const CAPABILITIES: &str = "cap_capable";
+/// The programs that attach when cgroups are known by their ids. All kernels take the same.
+pub const CGROUPS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 
 impl Tracer {
     /// Loads the programs, fills in the target and attaches. When this returns, nothing of the target is missed.
     pub fn start(options: &Options<'_>) -> Result<Self> {
-        let (mut ebpf, btf) = load(options.btf)?;
-        let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
-        CgroupArray::try_from(map)
-            .and_then(|mut target| target.set(0, options.cgroup.as_fd().try_clone_to_owned()?, 0))
-            .map_err(|e| Error::host("the kernel refused the target cgroup").because(e))?;
+        let mode = match options.members {
+            Members::Below(_) => membership::BY_TARGET,
+            Members::Several { .. } => membership::BY_ID,
+        };
+        let (mut ebpf, btf) = load_for(options.btf, mode)?;
+        match options.members {
+            Members::Below(cgroup) => {
+                let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
+                CgroupArray::try_from(map)
+                    .and_then(|mut target| target.set(0, cgroup.handle().as_fd().try_clone_to_owned()?, 0))
+                    .map_err(|e| Error::host("the kernel refused the target cgroup").because(e))?;
+            }
+            Members::Several { cgroups, waiting } => {
+                // From here on a cgroup that is made below a member is one; before any task's membership is asked.
+                for name in CGROUPS {
+                    try_btf(&mut ebpf, &btf, name)?;
+                }
+                for cgroup in cgroups {
+                    cgroup.each_below(&mut |id| admit(&mut ebpf, id))?;
+                }
+                wait_for_cgroups(&mut ebpf, waiting)?;
+            }
+        }
+        let host_namespaces = name_host_namespaces(&mut ebpf)?;
         let map = ebpf.map_mut("BEGIN").ok_or_else(|| damaged("map BEGIN"))?;
         Array::try_from(map)
             .and_then(|mut begin: Array<_, u32>| begin.set(0, options.begin_at_exec_of, 0))
@@ -95,7 +133,28 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, _next: next, sees_capabilities })
+        Ok(Self { ebpf, _next: next, _host_namespaces: host_namespaces, sees_capabilities })
+    }
+
+    /// The cgroup with this id is the target: what the programs know provisionally is for certain.
+    pub fn admit(&mut self, cgroup: u64) -> Result<()> {
+        admit(&mut self.ebpf, cgroup)
+    }
+
+    /// That cgroup is another's: its tasks are recorded no more.
+    pub fn dismiss(&mut self, cgroup: u64) {
+        // It may have been removed, and then the programs have let go of it.
+        let _ = members(&mut self.ebpf).map(|mut members| members.remove(&cgroup));
+        let slot = u32::try_from(cgroup & u64::from(membership::ANSWERS - 1)).unwrap_or_default();
+        let answers = self.ebpf.map_mut("MEMBERS").and_then(|map| Array::<_, u64>::try_from(map).ok());
+        // A stale answer costs time, not truth: what comes of it is thrown away.
+        let _ = answers.map(|mut answers| answers.set(slot, 0, 0));
+    }
+
+    /// Whether new cgroups are recorded provisionally from now on. Once the target was found, the programs begin
+    /// again by themselves when it is removed.
+    pub fn wait_for_cgroups(&mut self, waiting: bool) -> Result<()> {
+        wait_for_cgroups(&mut self.ebpf, waiting)
     }
 
     /// The ring, to be read by one reader.
@@ -107,7 +166,7 @@ impl Tracer {
     /// How often each fact happened and when last, by its key: as far as the maps still know. Counts that left the
     /// maps came by the ring.
     pub fn counts(&self) -> Result<HashMap<u64, Count>> {
-        let unreadable = |e: aya::maps::MapError| Error::host("could not read the counts").because(e);
+        let unreadable = |e: maps::MapError| Error::host("could not read the counts").because(e);
         let mut counts: HashMap<u64, Count> = HashMap::new();
         for name in ["CALLS_SEEN", "FILES_SEEN"] {
             let map = self.ebpf.map(name).ok_or_else(|| damaged(name))?;
@@ -169,9 +228,51 @@ impl Tracer {
     }
 }
 
+fn members(ebpf: &mut Ebpf) -> Result<maps::HashMap<&mut MapData, u64, u32>> {
+    let map = ebpf.map_mut("CGROUPS").ok_or_else(|| damaged("map CGROUPS"))?;
+    maps::HashMap::try_from(map).map_err(|e| damaged("map CGROUPS").because(e))
+}
+
+fn admit(ebpf: &mut Ebpf, cgroup: u64) -> Result<()> {
+    members(ebpf)?.insert(cgroup, membership::WANTED, 0).map_err(|e| {
+        Error::host("could not add a cgroup to the target")
+            .because(e)
+            .hint("name a target with fewer cgroups below it")
+    })
+}
+
+fn wait_for_cgroups(ebpf: &mut Ebpf, waiting: bool) -> Result<()> {
+    use membership::waiting::{AGAIN, NOW};
+    let bits = if waiting { NOW | AGAIN } else { AGAIN };
+    let map = ebpf.map_mut("WAITING").ok_or_else(|| damaged("map WAITING"))?;
+    Array::try_from(map)
+        .and_then(|mut map: Array<_, u32>| map.set(0, bits, 0))
+        .map_err(|e| Error::host("could not set what the recording waits for").because(e))
+}
+
+/// The private copies of the host's mounts that live now: what runs in them is as much outside as this process.
+fn name_host_namespaces(ebpf: &mut Ebpf) -> Result<Vec<File>> {
+    let map = ebpf.map_mut("NAMESPACES").ok_or_else(|| damaged("map NAMESPACES"))?;
+    let mut known: maps::HashMap<_, u32, u8> =
+        maps::HashMap::try_from(map).map_err(|e| damaged("map NAMESPACES").because(e))?;
+    let mut held = Vec::new();
+    for (namespace, file) in namespaces::of_host() {
+        // A full map leaves the rest to what the programs find out by themselves.
+        if known.insert(namespace, class::HOST, 0).is_err() {
+            break;
+        }
+        held.push(file);
+    }
+    Ok(held)
+}
+
 /// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. With it
 /// comes the type information that programs attach by.
 pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
+    load_for(btf, membership::BY_TARGET)
+}
+
+fn load_for(btf: &Path, mode: u32) -> Result<(Ebpf, Btf)> {
     let (mut layout, anchors) = {
         let btf = layout::open(btf)?;
         (layout::read(&btf)?, btf.anchors())
@@ -184,12 +285,16 @@ pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
     layout.wake_bytes = u64::from(RING_BYTES / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
     layout.base_filters = own_filters();
+    if let Some(root) = namespaces::root() {
+        (layout.root_ino, layout.root_dev) = (root.ino, root.dev);
+    }
     let specs = specs::packed();
     let object = programs::object()?;
     let ebpf = EbpfLoader::new()
         .btf(Some(&anchors))
         .override_global("LAYOUT", &layout, true)
         .override_global("SPECS", &*specs, true)
+        .override_global("MEMBERSHIP", &mode, true)
         .map_max_entries("RING", RING_BYTES)
         .load(&object)
         .map_err(|e| {
@@ -202,7 +307,7 @@ pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
 
 /// The tracepoint of a program that is no raw one: its own name, and `sys_exit` for those that it calls on.
 fn tracepoint(name: &str) -> &str {
-    if REQUIRED.contains(&name) { name } else { "sys_exit" }
+    if REQUIRED.contains(&name) || CGROUPS.contains(&name) { name } else { "sys_exit" }
 }
 
 /// Loads all programs for BTF tracepoints, each in a thread of its own: the kernel verifies programs of a privileged
@@ -292,10 +397,7 @@ fn seed() -> Result<u64> {
 
 /// The inode number of a namespace of this process, by its link in /proc.
 fn namespace(link: &str) -> Result<u32> {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(link)
-        .ok()
-        .and_then(|m| u32::try_from(m.ino()).ok())
+    namespaces::number(Path::new(link))
         .ok_or_else(|| Error::host(format!("could not read {link}")).hint("mount /proc"))
 }
 

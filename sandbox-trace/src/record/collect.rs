@@ -190,7 +190,19 @@ impl Collector {
             Body::Names { first, second } => self.names(&header, first, second),
             Body::Exec { path, script } => self.exec(&header, path, script),
             Body::Network { address, base } => self.network(&header, &address, base),
+            // For who waits for a target.
+            Body::Cgroup(_) => {}
         }
+    }
+
+    /// Goes on with what another one has collected; only counts are taken along.
+    pub fn become_of(&mut self, other: Self) {
+        let before = std::mem::replace(self, other);
+        for (key, count) in before.counts.iter() {
+            self.count_one(*key, count.count, count.last_ms);
+        }
+        self.undecodable += before.undecodable;
+        self.overflow += before.overflow;
     }
 
     /// Whether there is no more room for facts that were not seen before.

@@ -47,6 +47,8 @@ pub enum Body {
     },
     /// The kernel asked for a capability.
     Capability,
+    /// A cgroup was made, at this path below the root of the hierarchy.
+    Cgroup(Vec<u8>),
     /// How often the fact with the header's key happened since it was last told.
     Count,
     /// A part of a seccomp filter.
@@ -106,6 +108,10 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
             let parts = parts.iter().map(|part| bytemuck::pod_read_unaligned(part)).collect();
             let [_, truncated, ..] = lengths;
             odd.is_empty().then_some(Body::FilterChain(parts, truncated != 0))?
+        }
+        kind::CGROUP => {
+            let [_, length, ..] = lengths;
+            Body::Cgroup(rest.padded(length)?.to_vec())
         }
         _ => return None,
     };
@@ -207,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bodies_never_panic(kind in 0u8..18, args in any::<[u16; 6]>(), body: Vec<u8>) {
+        fn arbitrary_bodies_never_panic(kind in 0u8..20, args in any::<[u16; 6]>(), body: Vec<u8>) {
             let _ = decode(&bytes(&header(kind, args.map(u64::from)), &body));
         }
     }

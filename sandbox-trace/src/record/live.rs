@@ -5,7 +5,7 @@ use sandbox_trace_ebpf::{
     record::{class, kind},
 };
 
-use crate::{kernel::cgroup::Cgroup, recording::BytePath};
+use crate::recording::BytePath;
 
 /// A call that a task has not returned from, and the image that the task runs.
 pub struct Blocked {
@@ -15,9 +15,9 @@ pub struct Blocked {
     pub image: BytePath,
 }
 
-/// The calls that live tasks of the target are in.
-pub fn blocked_calls(cgroup: &Cgroup, now_ns: u64) -> Vec<Blocked> {
-    cgroup.processes().into_iter().flat_map(|pid| calls_of(pid, now_ns)).collect()
+/// The calls that these live processes are in.
+pub fn blocked_calls(processes: &[u32], now_ns: u64) -> Vec<Blocked> {
+    processes.iter().copied().flat_map(|pid| calls_of(pid, now_ns)).collect()
 }
 
 fn calls_of(pid: u32, now_ns: u64) -> Vec<Blocked> {

@@ -2,13 +2,16 @@
 //!
 //! [`decode`] reads the ring's bytes and trusts none of them, [`resolve`] turns names into
 //! paths from the directories that [`roots`] holds, [`filters`] tells what seccomp refused, [`collect`] keeps
-//! each fact once, [`session`] runs it all until the target ends.
+//! each fact once, [`target`] finds what to record, [`awaited`] waits for it, [`session`] runs it all until the target
+//! ends.
 
 mod address;
+mod awaited;
 mod build_id;
 mod checkpoint;
 mod collect;
 mod command;
+mod container;
 pub mod decode;
 mod files;
 mod filters;
@@ -22,10 +25,13 @@ mod privileges;
 mod progress;
 mod resolve;
 mod roots;
+mod scope;
 mod seen;
 mod session;
 mod store;
 mod strings;
+mod target;
 
 pub use self::collect::Boundary;
-pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};
+pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
+pub use self::target::TargetChoice;

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    awaited::Awaited,
     checkpoint::Checkpoints,
     collect::{Boundary, Collector},
     command::Held,
@@ -29,16 +30,18 @@ use super::{
     print::{Accesses, print},
     privileges,
     progress::Progress,
+    scope::Scope,
+    target::{self, Aim, TargetChoice},
 };
 use crate::{
     error::{Error, Result},
     kernel::{
         cgroup::{Cgroup, Hierarchy, Meters},
         layout::KERNEL_BTF,
-        tracer::{self, Tracer},
+        tracer::{self, Members, Tracer},
     },
     output,
-    recording::{self, BytePath, Host, Recording, Resources, SCHEMA, Target},
+    recording::{self, Container, Host, Recording, Resources, SCHEMA, Target},
 };
 
 /// Names another file to take the kernel's type information from; for trying out a kernel that has none.
@@ -50,15 +53,6 @@ const TICK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(5);
 /// Most records that are read before signals and the clock are looked at again; more than the ring can hold.
 const AT_ONCE: u32 = 65_536;
-
-/// What to record.
-#[derive(Debug, Clone)]
-pub enum TargetChoice {
-    /// An existing cgroup, and all below it.
-    Cgroup(PathBuf),
-    /// A command, started in a cgroup of its own.
-    Command(Vec<OsString>),
-}
 
 /// How to record.
 #[derive(Debug, Clone)]
@@ -139,7 +133,10 @@ pub fn record(options: &Options) -> Result<Outcome> {
 struct Session<'a> {
     options: &'a Options,
     hierarchy: Hierarchy,
-    cgroup: Cgroup,
+    scope: Scope,
+    container: Option<Container>,
+    /// What does not exist yet.
+    awaited: Option<Awaited>,
     meters: Meters,
     tracer: Tracer,
     collector: Collector,
@@ -162,25 +159,24 @@ impl<'a> Session<'a> {
         let btf = std::env::var_os(BTF_VARIABLE).map_or_else(|| PathBuf::from(KERNEL_BTF), PathBuf::from);
         let hierarchy = Hierarchy::find()?;
         let mut session = match &options.target {
-            TargetChoice::Cgroup(path) => Self::on_cgroup(options, hierarchy, path, &btf)?,
             TargetChoice::Command(command) => {
                 return Self::on_command(options, hierarchy, command, &btf).await;
+            }
+            target => {
+                let aim = target::find(target, &hierarchy).await?;
+                Self::on_cgroups(options, hierarchy, aim, &btf)?
             }
         };
         session.until_the_end(|_| Ok(())).await
     }
 
-    fn new(
-        options: &'a Options,
-        hierarchy: Hierarchy,
-        cgroup: Cgroup,
-        meters: Meters,
-        tracer: Tracer,
-    ) -> Self {
+    fn new(options: &'a Options, hierarchy: Hierarchy, scope: Scope, meters: Meters, tracer: Tracer) -> Self {
         Self {
             options,
             hierarchy,
-            cgroup,
+            scope,
+            container: None,
+            awaited: None,
             meters,
             tracer,
             collector: Collector::default(),
@@ -195,11 +191,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_cgroup(options: &'a Options, hierarchy: Hierarchy, path: &Path, btf: &Path) -> Result<Self> {
-        let cgroup = Cgroup::open(&hierarchy, path)?;
-        let tracer = Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of: 0, btf })?;
-        let mut session = Self::new(options, hierarchy, cgroup, Meters::default(), tracer);
-        session.host_at_start = session.cgroup.processes().into_iter().any(in_own_mount_namespace);
+    fn on_cgroups(options: &'a Options, hierarchy: Hierarchy, aim: Aim, btf: &Path) -> Result<Self> {
+        let Aim { scope, container, awaited } = aim;
+        let members = match (scope.cgroups(), &awaited) {
+            ([only], None) => Members::Below(only),
+            (cgroups, awaited) => Members::Several { cgroups, waiting: awaited.is_some() },
+        };
+        let tracer = Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf })?;
+        let mut session = Self::new(options, hierarchy, scope, Meters::default(), tracer);
+        session.host_at_start = session.scope.processes().into_iter().any(in_own_mount_namespace);
+        (session.container, session.awaited) = (container, awaited);
         Ok(session)
     }
 
@@ -216,7 +217,7 @@ impl<'a> Session<'a> {
             let tracer = cgroup.add(held.pid).and_then(|()| {
                 meters = Meters::create(&hierarchy, &name, held.pid);
                 let begin_at_exec_of = held.pid;
-                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of, btf })
+                Tracer::start(&tracer::Options { members: Members::Below(&cgroup), begin_at_exec_of, btf })
             });
             match tracer {
                 Ok(tracer) => Ok((held, tracer)),
@@ -234,7 +235,7 @@ impl<'a> Session<'a> {
                 return Err(error);
             }
         };
-        let mut session = Self::new(options, hierarchy, cgroup, meters, tracer);
+        let mut session = Self::new(options, hierarchy, Scope::of(vec![cgroup]), meters, tracer);
         session.seen_populated = true;
         let outcome = session
             .until_the_end(|session| {
@@ -243,7 +244,9 @@ impl<'a> Session<'a> {
             })
             .await;
         session.meters.remove(&session.hierarchy);
-        session.cgroup.remove(&session.hierarchy);
+        for cgroup in session.scope.cgroups() {
+            cgroup.remove(&session.hierarchy);
+        }
         outcome
     }
 
@@ -279,11 +282,13 @@ impl<'a> Session<'a> {
                         && self.drain(guard.get_inner_mut())
                     {
                         guard.clear_ready();
+                        self.settle()?;
                     }
                 }
                 _ = tick.tick() => {
                     self.tracer.tell_time(u32::try_from(began.instant.elapsed().as_millis()).unwrap_or(u32::MAX));
                     self.drain(ring.get_mut());
+                    self.settle()?;
                     self.collector.tidy();
                     self.sample();
                     progress.update(self.collector.distinct, self.lost());
@@ -325,7 +330,10 @@ impl<'a> Session<'a> {
             match decode::decode(&bytes) {
                 Some(fact) => {
                     let (before, time) = (self.collector.distinct.total(), fact.header.time_ns);
-                    self.collector.add(fact);
+                    match &mut self.awaited {
+                        Some(awaited) => awaited.take(fact, &mut self.collector),
+                        None => self.collector.add(fact),
+                    }
                     if self.collector.distinct.total() > before {
                         self.last_new_ns = self.last_new_ns.max(time);
                     }
@@ -336,6 +344,16 @@ impl<'a> Session<'a> {
         false
     }
 
+    /// Finds out whether what was seen is the target's, where that is not known yet.
+    fn settle(&mut self) -> Result<()> {
+        match &mut self.awaited {
+            Some(awaited) => {
+                awaited.settle(&self.hierarchy, &mut self.tracer, &mut self.scope, &mut self.collector)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Looks at what the target uses.
     fn sample(&mut self) {
         if let Some(child) = &mut self.child
@@ -344,16 +362,16 @@ impl<'a> Session<'a> {
             self.status = child.try_wait().ok().flatten();
         }
         if self.meters_unknown()
-            && let Some(pid) = self.cgroup.processes().first()
+            && let Some(pid) = self.scope.processes().first()
         {
             self.meters = Meters::of_process(&self.hierarchy, *pid);
         }
-        self.labels.look(|| self.cgroup.processes());
-        let usage = self.meters.read(&self.cgroup);
+        self.labels.look(|| self.scope.processes());
+        let usage = self.scope.usage(&self.meters);
         let peak = |a: Option<u64>, b: Option<u64>| a.max(b);
         self.resources.memory_peak_bytes = peak(self.resources.memory_peak_bytes, usage.memory_peak);
         // Not every hierarchy has a pids controller; the threads themselves can always be counted.
-        let pids = usage.pids.unwrap_or_else(|| threads(&self.cgroup));
+        let pids = usage.pids.unwrap_or_else(|| threads(&self.scope));
         self.resources.pids_peak = peak(self.resources.pids_peak, Some(pids));
         self.resources.cpu_usec = peak(self.resources.cpu_usec, usage.cpu_usec);
         if let Some(cpu) = usage.cpu_usec {
@@ -371,7 +389,7 @@ impl<'a> Session<'a> {
     }
 
     fn meters_unknown(&self) -> bool {
-        matches!(self.options.target, TargetChoice::Cgroup(_))
+        !matches!(self.options.target, TargetChoice::Command(_))
             && !self.hierarchy.controllers.is_empty()
             && self.resources.memory_peak_bytes.is_none()
     }
@@ -379,11 +397,19 @@ impl<'a> Session<'a> {
     fn target_ended(&mut self) -> bool {
         // A target may come and go between two looks; then its facts are all that is left of it.
         self.seen_populated |= self.collector.distinct.total() > 0;
-        match self.cgroup.populated() {
-            Some(true) => {
-                self.seen_populated = true;
-                false
+        let populated = self.scope.populated();
+        self.seen_populated |= populated == Some(true);
+        if let Some(awaited) = &mut self.awaited {
+            if populated == Some(true) {
+                awaited.goes_on();
             }
+            if populated == Some(true) || !awaited.has_come() {
+                return false;
+            }
+            return (populated.is_none() || self.seen_populated) && !awaited.may_come_again();
+        }
+        match populated {
+            Some(true) => false,
             Some(false) => self.seen_populated,
             None => true,
         }
@@ -396,14 +422,14 @@ impl<'a> Session<'a> {
 
     /// Makes the recording of all that was collected; of the ring, only what has been read.
     fn conclude(&mut self, ended: Ended, began: Began) -> Result<Outcome> {
-        for blocked in live::blocked_calls(&self.cgroup, monotonic_ns()?) {
+        for blocked in live::blocked_calls(&self.scope.processes(), monotonic_ns()?) {
             self.collector.blocked_call(&blocked);
         }
         self.sample();
         self.collector.count(&self.tracer.counts()?);
         let collector = std::mem::take(&mut self.collector);
         let boundary = self.options.boundary.unwrap_or(
-            if matches!(self.options.target, TargetChoice::Cgroup(_))
+            if !matches!(self.options.target, TargetChoice::Command(_))
                 && !self.host_at_start
                 && collector.has_container()
             {
@@ -471,13 +497,17 @@ impl<'a> Session<'a> {
 
     fn target(&self, boundary: Boundary, ended: Ended) -> Target {
         use std::os::unix::process::ExitStatusExt as _;
-        let (kind, command) = match &self.options.target {
-            TargetChoice::Cgroup(_) => ("cgroup", Vec::new()),
-            TargetChoice::Command(words) => ("command", words.iter().map(|w| w.as_os_str().into()).collect()),
+        let command = match &self.options.target {
+            TargetChoice::Command(words) => words.iter().map(|w| w.as_os_str().into()).collect(),
+            _ => Vec::new(),
         };
+        let (cgroup, more_cgroups) = self.scope.paths();
+        let awaited = self.awaited.as_ref().and_then(Awaited::container);
         Target {
-            kind: kind.into(),
-            cgroup: BytePath::from(self.cgroup.path.as_path()),
+            kind: self.options.target.kind().into(),
+            cgroup,
+            more_cgroups,
+            container: self.container.clone().or(awaited),
             command,
             exit_code: self.status.and_then(|s| s.code().or_else(|| s.signal().map(|signal| 128 + signal))),
             boundary: match boundary {
@@ -548,8 +578,8 @@ fn in_own_mount_namespace(pid: u32) -> bool {
     of("self") == of(&pid.to_string())
 }
 
-fn threads(cgroup: &Cgroup) -> u64 {
-    cgroup
+fn threads(scope: &Scope) -> u64 {
+    scope
         .processes()
         .into_iter()
         .map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64)

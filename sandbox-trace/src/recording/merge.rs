@@ -125,6 +125,8 @@ fn target(a: Target, b: Target) -> Target {
         exit_code: if a.exit_code == b.exit_code { a.exit_code } else { None },
         boundary: same(a.boundary, b.boundary),
         ended: same(a.ended, b.ended),
+        more_cgroups: if a.more_cgroups == b.more_cgroups { a.more_cgroups } else { Vec::new() },
+        container: if a.container == b.container { a.container } else { None },
         seccomp: seccomp(a.seccomp, b.seccomp),
         apparmor: {
             let mut labels = a.apparmor;

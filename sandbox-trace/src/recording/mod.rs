@@ -5,6 +5,7 @@
 
 mod access;
 mod bytes;
+mod container;
 mod file;
 mod merge;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     access::Access,
     bytes::{BytePath, printable},
+    container::{Container, Mount},
     file::{from_json, load, save, save_streamed, to_json},
     merge::merge,
 };
@@ -88,10 +90,16 @@ pub struct Host {
 /// What was recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `command`, `cgroup`.
+    /// `command`, `cgroup`, `container`, `process`.
     pub kind: String,
     /// The cgroup, as a path below the cgroup v2 root.
     pub cgroup: BytePath,
+    /// The other cgroups, where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_cgroups: Vec<BytePath>,
+    /// The container that it was, as far as its runtime told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// The command line, for `command`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<BytePath>,
