@@ -128,6 +128,14 @@ layout! {
     rb_right: "rb_node.rb_right",
     vma_start: "vm_area_struct.vm_start",
     vma_end: "vm_area_struct.vm_end",
+    dentry_inode: "dentry.d_inode",
+    dentry_sb: "dentry.d_sb",
+    file_mode: "file.f_mode",
+    msg_name: "msghdr.msg_name",
+    msg_namelen: "msghdr.msg_namelen",
+    task_flags: "task_struct.flags",
+    cred_effective: "cred.cap_effective",
+    cred_user_ns: "cred.user_ns",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

@@ -53,9 +53,17 @@ pub mod loss {
     pub const KERNEL_READ: u32 = 3;
     /// A mapping was made executable while another thread changed the address space: its file is not known.
     pub const MAPPING_UNSEEN: u32 = 4;
+    /// More tasks of one CPU were interrupted in a security hook at a time than there is working memory for.
+    pub const HOOK_BUSY: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
     /// Their names in a recording, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "path_too_long", "string_unreadable", "kernel_read_failed", "mapping_unseen"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ring_full",
+        "path_too_long",
+        "string_unreadable",
+        "kernel_read_failed",
+        "mapping_unseen",
+        "hook_busy",
+    ];
 }

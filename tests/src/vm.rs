@@ -76,11 +76,19 @@ impl Outcome {
 /// Runs a shell script in a guest that has the agent, AppArmor's tools, the product, and `files` (absolute path
 /// and content). What the script writes to /out comes back.
 pub fn run(script: &str, files: &[(&str, &str)]) -> Result<Outcome> {
+    run_with(script, files, &[])
+}
+
+/// As [`run`], in a guest that has these programs of the host, too, in their own places.
+pub fn run_with(script: &str, files: &[(&str, &str)], programs: &[&Path]) -> Result<Outcome> {
     let work = tempfile::tempdir()?;
     let root = work.path().join("root");
     fs::create_dir(&root)?;
     rootfs::build(&root)?;
     add_tools(&root)?;
+    for program in programs {
+        rootfs::add_program(&root, program)?;
+    }
     for (path, content) in files {
         let target = rootfs::inside(&root, Path::new(path));
         fs::create_dir_all(target.parent().context("a file without a folder")?)?;
@@ -164,7 +172,7 @@ fn boot(initrd: &Path, answer: &Path, work: &Path) -> Result<()> {
     Ok(())
 }
 
-const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=1 log_buf_len=8M \
+const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=1 log_buf_len=8M audit_backlog_limit=65536 \
     lsm=landlock,lockdown,yama,apparmor,bpf apparmor=1";
 
 fn unpack(answer: &Path, work: &Path) -> Result<Outcome> {

@@ -60,13 +60,19 @@ impl Base {
     /// Mixes the directory's path into a key.
     #[inline(always)]
     pub fn hash<const OLD: bool>(self, record: &Record, key: u64) -> u64 {
-        ring::unfollowed(record.scratch, if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) })
+        ring::unfollowed(
+            record.scratch,
+            if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) },
+        )
     }
 
     /// Appends the directory's path to a record; gives its length.
     #[inline(always)]
     pub fn append<const OLD: bool>(self, record: &mut Record) -> u64 {
-        ring::unfollowed(record.scratch, if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) })
+        ring::unfollowed(
+            record.scratch,
+            if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) },
+        )
     }
 }
 

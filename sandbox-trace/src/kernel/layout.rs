@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// Where the kernel shows its type information.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// Reads the offsets of every member that the programs use from the BTF file at `path`.
-pub fn read(path: &Path) -> Result<KernelLayout> {
+/// Reads the kernel's type information from the BTF file at `path`.
+pub fn types(path: &Path) -> Result<Btf> {
     let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::host(format!("the kernel's type information {} can't be read", path.display()))
             .because(cause)
@@ -22,7 +22,12 @@ pub fn read(path: &Path) -> Result<KernelLayout> {
     };
     // Read at once: from a file, btf-rs makes a system call for each of some 200,000 items.
     let bytes = std::fs::read(path).map_err(|e| unreadable(e.into()))?;
-    let btf = Btf::from_bytes(&bytes).map_err(|e| unreadable(e.into()))?;
+    Btf::from_bytes(&bytes).map_err(|e| unreadable(e.into()))
+}
+
+/// Reads the offsets of every member that the programs use from the BTF file at `path`.
+pub fn read(path: &Path) -> Result<KernelLayout> {
+    let btf = types(path)?;
     let mut layout = KernelLayout::ZERO;
     for (member, offset) in layout.offsets() {
         let found = member_offset(&btf, member);

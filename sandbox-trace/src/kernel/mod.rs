@@ -4,6 +4,7 @@
 pub mod cgroup;
 mod edition;
 pub mod layout;
+pub mod lsm;
 pub mod probe;
 pub mod programs;
 pub mod specs;

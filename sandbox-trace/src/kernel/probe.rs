@@ -5,7 +5,10 @@ use std::path::Path;
 
 use sandbox_trace_ebpf::program;
 
-use super::tracer::{self, CAPABILITIES, REQUIRED};
+use super::{
+    lsm,
+    tracer::{self, CAPABILITIES, REQUIRED},
+};
 use crate::error::Result;
 
 /// A tracing program, and what the kernel said to it.
@@ -25,7 +28,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Loads each program. The error is that of the maps, without which no program can be tried.
 pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
-    let mut ebpf = tracer::load(btf_file)?;
+    let mut ebpf = tracer::load(btf_file, &[])?;
     let btf = tracer::kernel_btf(btf_file)?;
     let probe = |name| {
         // The target map is empty: an attached program finds every task outside of it.
@@ -39,4 +42,11 @@ pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
         Probe { name, answer }
     };
     Ok(names().map(probe).collect())
+}
+
+/// How many of the security hooks this kernel takes; the error says why `record` uses none of them.
+pub fn security_hooks(btf_file: &Path) -> Result<usize> {
+    let (mut ebpf, hooks) = lsm::load(btf_file)?;
+    lsm::attach(&mut ebpf, &hooks)?;
+    Ok(hooks.len())
 }

@@ -12,7 +12,12 @@ use sandbox_trace_ebpf::{
     seen::{RecentCall, SeenSet},
 };
 
-use super::{edition::Edition, layout, programs, specs};
+use super::{
+    edition::Edition,
+    layout,
+    lsm::{self, Hook},
+    programs, specs,
+};
 use crate::error::{Error, Result};
 
 /// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
@@ -36,13 +41,34 @@ impl Count {
     }
 }
 
+/// Where files, names, sockets and capabilities are seen. System calls are seen at tracepoints in both sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookSet {
+    /// Where the kernel asks its security modules.
+    Lsm,
+    /// Where system calls return.
+    Syscalls,
+}
+
+impl HookSet {
+    /// Its name in a recording and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Syscalls => "syscalls",
+        }
+    }
+}
+
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Tracer {
     ebpf: Ebpf,
     /// The kernel clears the table when its last user-space reference goes.
     _next: ProgramArray<MapData>,
-    /// Whether the kernel has the capability tracepoint.
+    /// Whether the kernel has the capability tracepoint, or the hook.
     pub sees_capabilities: bool,
+    /// The hook set that is used.
+    pub hooks: HookSet,
 }
 
 /// What a tracer records.
@@ -53,6 +79,8 @@ pub struct Options<'a> {
     pub begin_at_exec_of: u32,
     /// Where the kernel's BTF is; [`layout::KERNEL_BTF`] but in tests.
     pub btf: &'a Path,
+    /// The hook set to use; `None` takes [`HookSet::Lsm`] where it loads.
+    pub hooks: Option<HookSet>,
 }
 
 /// The programs that must attach, by tracepoint.
@@ -63,7 +91,23 @@ pub const CAPABILITIES: &str = "cap_capable";
 impl Tracer {
     /// Loads the programs, fills in the target and attaches. When this returns, nothing of the target is missed.
     pub fn start(options: &Options<'_>) -> Result<Self> {
-        let mut ebpf = load(options.btf)?;
+        match options.hooks {
+            Some(HookSet::Syscalls) => Self::start_with(options, load(options.btf, &[])?, &[]),
+            Some(HookSet::Lsm) => {
+                let (ebpf, hooks) = lsm::load(options.btf)?;
+                Self::start_with(options, ebpf, &hooks)
+            }
+            None => match lsm::load(options.btf) {
+                Ok((ebpf, hooks)) => Self::start_with(options, ebpf, &hooks),
+                Err(error) => {
+                    tracing::info!("files and sockets are observed at system calls: {}", error.in_one_line());
+                    Self::start_with(options, load(options.btf, &[])?, &[])
+                }
+            },
+        }
+    }
+
+    fn start_with(options: &Options<'_>, mut ebpf: Ebpf, hooks: &[&Hook]) -> Result<Self> {
         let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
         CgroupArray::try_from(map)
             .and_then(|mut target| target.set(0, options.cgroup.as_fd().try_clone_to_owned()?, 0))
@@ -87,6 +131,10 @@ impl Tracer {
         for name in REQUIRED {
             attach_btf(&mut ebpf, &btf, name)?;
         }
+        lsm::attach(&mut ebpf, hooks)?;
+        if !hooks.is_empty() {
+            return Ok(Self { ebpf, _next: next, sees_capabilities: true, hooks: HookSet::Lsm });
+        }
         let sees_capabilities = match attach_raw(&mut ebpf, CAPABILITIES) {
             Ok(()) => true,
             Err(error) => {
@@ -94,7 +142,7 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, _next: next, sees_capabilities })
+        Ok(Self { ebpf, _next: next, sees_capabilities, hooks: HookSet::Syscalls })
     }
 
     /// The ring, to be read by one reader.
@@ -168,20 +216,24 @@ impl Tracer {
     }
 }
 
-/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet.
-pub fn load(btf: &Path) -> Result<Ebpf> {
+/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. What the
+/// security hooks see is left out of what is looked at when a call returns.
+pub fn load(btf: &Path, hooks: &[&Hook]) -> Result<Ebpf> {
     let mut layout = layout::read(btf)?;
     layout.seed = seed()?;
     layout.wake_bytes = u64::from(RING_BYTES / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
     layout.base_filters = own_filters();
-    let specs = specs::packed();
+    let specs = specs::packed(|call| lsm::sees(hooks, call));
+    let attached = u32::from(!hooks.is_empty());
     let object = programs::object()?;
     let btf = kernel_btf(btf)?;
     EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("LAYOUT", &layout, true)
         .override_global("SPECS", &*specs, true)
+        .override_global("HOOKS", &attached, true)
+        .map_max_entries("SCRATCH", if hooks.is_empty() { 1 } else { lsm::SCRATCH_SLOTS })
         .map_max_entries("RING", RING_BYTES)
         .load(&object)
         .map_err(|e| {
@@ -198,13 +250,16 @@ pub fn load_btf<'a>(
     name: &str,
     tracepoint: &str,
 ) -> Result<&'a mut BtfTracePoint> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(&Edition::of_this_kernel().program(name)).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))?;
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(&Edition::of_this_kernel().program(name))
+        .ok_or_else(|| damaged(name))?
+        .try_into()
+        .map_err(|e| refused(name, e))?;
     program.load(tracepoint, btf).map_err(|e| refused(name, e))?;
     Ok(program)
 }
 
-fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
+pub(super) fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
     Error::host(format!("the kernel did not take the tracing program {name}"))
         .because(error)
         .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.10 or later and root")
@@ -235,7 +290,7 @@ pub fn kernel_btf(path: &Path) -> Result<Btf> {
     })
 }
 
-fn damaged(what: &str) -> Error {
+pub(super) fn damaged(what: &str) -> Error {
     Error::host(format!("the object with the tracing programs has no {what}")).hint("rebuild sandbox-trace")
 }
 

@@ -79,12 +79,25 @@ struct File {
     access: Access,
     owner: Option<bool>,
     operations: BTreeSet<&'static str>,
+    /// A security module refused it.
+    refused: bool,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Capability {
     seen: Seen,
     calls: BTreeSet<(u8, u32)>,
+    /// The kernel said of some question that it needs the answer; `None` where it does not say.
+    needed: Option<bool>,
+    /// A security module refused it.
+    refused: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Socket {
+    seen: Seen,
+    /// A security module refused it.
+    refused: bool,
 }
 
 /// Path, link target, error.
@@ -97,7 +110,7 @@ type NetworkKey = (u8, u16, u16, u32, Option<BytePath>, u32);
 struct Facts {
     calls: BTreeMap<(u8, u32), Call>,
     files: BTreeMap<FileKey, File>,
-    network: BTreeMap<NetworkKey, Seen>,
+    network: BTreeMap<NetworkKey, Socket>,
     /// By number, and whether it was granted.
     capabilities: BTreeMap<(u32, bool), Capability>,
     credentials: BTreeMap<(u32, u32), BTreeSet<Key>>,
@@ -173,7 +186,7 @@ impl Collector {
             }
             Body::Call => self.call(&header),
             Body::Capability => self.capability(&header),
-            Body::File(path) => self.file(&header, path),
+            Body::File(path, target) => self.file(&header, path, target),
             Body::Names { first, second } => self.names(&header, first, second),
             Body::Exec { path, script } => self.exec(&header, path, script),
             Body::Network { address, base } => self.network(&header, &address, base),
@@ -223,10 +236,15 @@ impl Collector {
         let entry = facts.capabilities.entry(key).or_default();
         entry.seen.add(header);
         entry.calls.insert((header.arch, header.nr));
+        entry.refused |= header.flags & flag::REFUSED != 0;
+        if header.flags & flag::HOOK != 0 {
+            let audited = header.flags & flag::UNAUDITED == 0;
+            entry.needed = Some(entry.needed.unwrap_or_default() || audited);
+        }
         self.distinct.capabilities += u64::from(new);
     }
 
-    fn file(&mut self, header: &Header, mut path: Vec<u8>) {
+    fn file(&mut self, header: &Header, mut path: Vec<u8>, target: Option<Vec<u8>>) {
         const S_IFMT: u64 = 0o170_000;
         const S_IFDIR: u64 = 0o040_000;
         let [bits, mode, ..] = header.args;
@@ -234,7 +252,7 @@ impl Collector {
             path.push(b'/');
         }
         let owner = Some(header.flags & flag::OWNER != 0);
-        self.access(header, path, access_of(bits), owner, None);
+        self.access(header, path, access_of(bits), owner, target);
     }
 
     fn access(
@@ -261,6 +279,7 @@ impl Collector {
         file.seen.add(header);
         file.access |= access;
         file.operations.insert(operation(header.op));
+        file.refused |= header.flags & flag::REFUSED != 0;
         self.distinct.paths += u64::from(new && header.errno == 0);
     }
 
@@ -293,7 +312,8 @@ impl Collector {
             Some(Address::Text(text)) => Some(text),
             Some(Address::Path(path)) => {
                 let path = self.roots.of(header).path(&Name { base, name: path }, true);
-                if header.op == op::BIND {
+                // Where the hooks are, the name that a socket gets is a fact of its own.
+                if header.op == op::BIND && header.flags & flag::HOOK == 0 {
                     self.access(header, path.clone(), Access::CREATE, Some(true), None);
                 }
                 Some([b"unix:".as_slice(), &path].concat())
@@ -314,7 +334,9 @@ impl Collector {
             self.overflow += 1;
             return;
         }
-        facts.network.entry(key).or_default().add(header);
+        let socket = facts.network.entry(key).or_default();
+        socket.seen.add(header);
+        socket.refused |= header.flags & flag::REFUSED != 0;
         self.distinct.network += u64::from(new);
     }
 
@@ -362,12 +384,7 @@ impl Collector {
     }
 
     /// Fills in what was collected. `start_ns` is when the recording began, on the clock of the facts.
-    pub fn finish(
-        self,
-        boundary: Boundary,
-        start_ns: u64,
-        recording: &mut Recording,
-    ) {
+    pub fn finish(self, boundary: Boundary, start_ns: u64, recording: &mut Recording) {
         let [host, setup, inside] = self.by_class;
         let facts = match boundary {
             Boundary::Container => {
@@ -421,14 +438,22 @@ impl Facts {
             mine.seen.merge(file.seen);
             mine.access |= file.access;
             mine.operations.extend(file.operations);
+            mine.refused |= file.refused;
         }
-        for (key, seen) in network {
-            self.network.entry(key).or_default().merge(seen);
+        for (key, socket) in network {
+            let mine = self.network.entry(key).or_default();
+            mine.seen.merge(socket.seen);
+            mine.refused |= socket.refused;
         }
         for (key, capability) in capabilities {
             let mine = self.capabilities.entry(key).or_default();
             mine.seen.merge(capability.seen);
             mine.calls.extend(capability.calls);
+            mine.refused |= capability.refused;
+            mine.needed = match (mine.needed, capability.needed) {
+                (Some(a), Some(b)) => Some(a || b),
+                (a, b) => a.or(b),
+            };
         }
         for (key, by) in credentials {
             self.credentials.entry(key).or_default().extend(by);
@@ -471,12 +496,13 @@ impl Facts {
                 owner: file.owner,
                 operations: file.operations.into_iter().map(Into::into).collect(),
                 error: (errno != 0).then(|| error_name(errno)),
+                refused_by: refused_by(file.refused),
                 first_ms: names.milliseconds(file.seen.first_ns),
                 by: names.indices(&file.seen.by),
             };
             if errno == 0 { recording.files.push(access) } else { recording.failed.files.push(access) }
         }
-        for ((operation_nr, family, kind, protocol, address, errno), seen) in self.network {
+        for ((operation_nr, family, kind, protocol, address, errno), socket) in self.network {
             let usage = NetworkUse {
                 operation: operation(operation_nr).into(),
                 family: family_name(family),
@@ -486,8 +512,9 @@ impl Facts {
                 protocol,
                 address,
                 error: (errno != 0).then(|| error_name(errno)),
-                first_ms: names.milliseconds(seen.first_ns),
-                by: names.indices(&seen.by),
+                refused_by: refused_by(socket.refused),
+                first_ms: names.milliseconds(socket.seen.first_ns),
+                by: names.indices(&socket.seen.by),
             };
             if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
         }
@@ -498,7 +525,11 @@ impl Facts {
                 name: capability_name(number),
                 nr: number,
                 granted,
-                probe: capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
+                probe: match capability.needed {
+                    Some(needed) => !needed,
+                    None => capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
+                },
+                refused_by: refused_by(capability.refused),
                 syscalls: capability
                     .calls
                     .iter()
@@ -518,6 +549,11 @@ impl Facts {
     }
 }
 
+/// Who refused an attempt, as a recording names it.
+fn refused_by(refused: bool) -> Option<String> {
+    refused.then(|| "lsm".to_owned())
+}
+
 /// Executable keys → the recording's list, sorted by path.
 struct Names {
     executables: Vec<Executable>,
@@ -530,7 +566,7 @@ impl Names {
         let mut used: BTreeSet<Key> = facts.executed.clone();
         used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
         used.extend(facts.files.values().flat_map(|file| file.seen.by.iter()));
-        used.extend(facts.network.values().flat_map(|seen| seen.by.iter()));
+        used.extend(facts.network.values().flat_map(|socket| socket.seen.by.iter()));
         used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
         used.extend(facts.credentials.values().flatten());
         used.remove(&0);

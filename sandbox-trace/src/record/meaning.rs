@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use nix::errno::Errno;
-use sandbox_trace_ebpf::{Header, spec::op};
+use sandbox_trace_ebpf::{Header, record, spec::op};
 
 use super::{decode::Name, resolve::Place};
 use crate::{kernel::specs, linux, recording::Access};
@@ -42,7 +42,14 @@ pub fn named(
             let last = flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
             vec![(slash(follow(last)), open_access(flags), None)]
         }
+        // The kernel says what the name is, when it is the wrong thing.
+        op::UNLINK if flags & AT_REMOVEDIR == 0 && header.errno == Errno::EISDIR as u32 => {
+            vec![(directory(follow(false)), Access::DELETE, None)]
+        }
         op::UNLINK if flags & AT_REMOVEDIR == 0 => vec![(follow(false), Access::DELETE, None)],
+        op::UNLINK | op::RMDIR if header.errno == Errno::ENOTDIR as u32 => {
+            vec![(follow(false), Access::DELETE, None)]
+        }
         op::UNLINK | op::RMDIR => vec![(directory(follow(false)), Access::DELETE, None)],
         op::MKDIR => vec![(directory(follow(false)), Access::CREATE, None)],
         op::MKNOD | op::SYMLINK => vec![(follow(false), Access::CREATE, None)],
@@ -114,10 +121,12 @@ pub fn access_of(bits: u64) -> Access {
         (bit::WRITE, Access::WRITE),
         (bit::APPEND, Access::APPEND),
         (bit::CREATE, Access::CREATE),
+        (bit::DELETE, Access::DELETE),
         (bit::SETATTR, Access::SETATTR),
         (bit::EXEC, Access::EXEC),
         (bit::MAP_EXEC, Access::MAP_EXEC),
         (bit::LOCK, Access::LOCK),
+        (bit::LINK, Access::LINK),
     ]
     .into_iter()
     .filter(|(bit, _)| bits & bit != 0)
@@ -143,6 +152,13 @@ pub fn operation(op: u8) -> &'static str {
         op::BIND => "bind",
         op::CONNECT => "connect",
         op::SENDTO => "sendto",
+        op::LISTEN => "listen",
+        op::ACCEPT => "accept",
+        op::SEND => "send",
+        op::RECEIVE => "receive",
+        op::OPTIONS => "options",
+        op::NAME => "name",
+        op::SHUTDOWN => "shutdown",
         _ => "other",
     }
 }
@@ -153,6 +169,9 @@ const NO_CALL: u32 = u32::MAX;
 pub fn call_name(arch: u8, nr: u32) -> String {
     if nr == NO_CALL {
         return "page_fault".into();
+    }
+    if nr == record::IO_URING {
+        return "io_uring".into();
     }
     specs::name(arch, nr).map_or_else(|| format!("syscall_{nr}"), Into::into)
 }

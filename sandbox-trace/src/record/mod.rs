@@ -17,3 +17,4 @@ mod session;
 
 pub use self::collect::Boundary;
 pub use self::session::{BTF_VARIABLE, Options, Outcome, TargetChoice, record};
+pub use crate::kernel::tracer::HookSet;

@@ -30,7 +30,7 @@ use crate::{
     kernel::{
         cgroup::{Cgroup, Hierarchy, Meters},
         layout::KERNEL_BTF,
-        tracer::{self, Tracer},
+        tracer::{self, HookSet, Tracer},
     },
     output,
     recording::{BytePath, Host, Recording, Resources, SCHEMA, Target},
@@ -62,6 +62,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Where facts begin to count; `None` chooses by what the target turns out to be.
     pub boundary: Option<Boundary>,
+    /// Which hook set to use; `None` chooses the one that sees most and works here.
+    pub hooks: Option<HookSet>,
     /// No progress line.
     pub quiet: bool,
 }
@@ -159,7 +161,12 @@ impl<'a> Session<'a> {
 
     fn on_cgroup(options: &'a Options, hierarchy: Hierarchy, path: &Path, btf: &Path) -> Result<Self> {
         let cgroup = Cgroup::open(&hierarchy, path)?;
-        let tracer = Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of: 0, btf })?;
+        let tracer = Tracer::start(&tracer::Options {
+            cgroup: cgroup.handle(),
+            begin_at_exec_of: 0,
+            btf,
+            hooks: options.hooks,
+        })?;
         let mut session = Self::new(options, hierarchy, cgroup, Meters::default(), tracer);
         session.host_at_start = session.cgroup.processes().into_iter().any(in_own_mount_namespace);
         Ok(session)
@@ -178,7 +185,8 @@ impl<'a> Session<'a> {
             let tracer = cgroup.add(held.pid).and_then(|()| {
                 meters = Meters::create(&hierarchy, &name, held.pid);
                 let begin_at_exec_of = held.pid;
-                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of, btf })
+                let hooks = options.hooks;
+                Tracer::start(&tracer::Options { cgroup: cgroup.handle(), begin_at_exec_of, btf, hooks })
             });
             match tracer {
                 Ok(tracer) => Ok((held, tracer)),
@@ -374,7 +382,14 @@ impl<'a> Session<'a> {
             .losses()?
             .into_iter()
             .chain(collector.losses())
-            .chain([("io_uring_unseen", collector.calls_with_number(IO_URING_ENTER))])
+            .chain([(
+                "io_uring_unseen",
+                // Where the kernel asks its security modules, io_uring is like any other caller.
+                match self.tracer.hooks {
+                    HookSet::Lsm => 0,
+                    HookSet::Syscalls => collector.calls_with_number(IO_URING_ENTER),
+                },
+            )])
             .map(|(name, n)| (name.to_owned(), n))
             .collect();
         let mut recording = Recording {
@@ -419,7 +434,7 @@ impl<'a> Session<'a> {
             kernel: text(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
             arch: text(uname.as_ref().map(nix::sys::utsname::UtsName::machine)),
             cgroup: self.hierarchy.kind().into(),
-            hooks: "syscalls".into(),
+            hooks: self.tracer.hooks.name().into(),
             observed,
         }
     }
@@ -464,6 +479,15 @@ fn warnings(recording: &Recording) -> Vec<String> {
     }
     if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {
         out.push("io_uring was used: what it did with files and sockets was not seen".into());
+    }
+    let refused = recording.failed.files.iter().filter(|f| f.refused_by.is_some()).count()
+        + recording.failed.network.iter().filter(|n| n.refused_by.is_some()).count()
+        + recording.capabilities.iter().filter(|c| c.refused_by.is_some()).count();
+    if refused > 0 {
+        out.push(format!(
+            "a security module (AppArmor) refused {refused} of what was tried, marked refused_by: a profile from this \
+             recording refuses it too"
+        ));
     }
     if recording.executables.iter().any(|e| e.path.is_empty()) {
         out.push("an executable has no path: it was gone, or detached, when it was seen".into());
