@@ -17,7 +17,11 @@ pub fn ring_record(data: &[u8]) {
     let Some(fact) = decode::decode(data) else { return };
     let absolute = |path: &[u8]| assert_eq!(path.first(), Some(&b'/'), "{fact:?}");
     match &fact.body {
-        Body::Executable(path) | Body::File(path) => absolute(path),
+        Body::Executable(path) => absolute(path),
+        Body::File(path, target) => {
+            absolute(path);
+            target.iter().for_each(|target| absolute(target));
+        }
         Body::Exec { path, script } => {
             absolute(path);
             if let Some(name) = script {
@@ -30,7 +34,7 @@ pub fn ring_record(data: &[u8]) {
             }
         }
         Body::Network { base, .. } => absolute(base),
-        Body::Call | Body::Capability => {}
+        Body::Call | Body::Capability | Body::Count => {}
     }
 }
 

@@ -145,7 +145,7 @@ pub mod access {
     pub const LINK: u64 = 1 << 9;
 }
 
-/// Stands for the number of a call, where io_uring works on its own behalf; [`u32::MAX`] stands for a page fault.
+/// Stands for the number of a call, where `io_uring` works on its own behalf; [`u32::MAX`] stands for a page fault.
 pub const IO_URING: u32 = u32::MAX - 1;
 
 /// Most bytes of one path, walked or given: `PATH_MAX` and a last component.

@@ -44,7 +44,7 @@ pub struct Args {
 enum Hooks {
     /// `lsm` where the kernel takes such programs, else `syscalls`.
     Auto,
-    /// Where the kernel asks its security modules: what AppArmor sees, io_uring and the kernel's own opens included.
+    /// Where the kernel asks its security modules: what AppArmor sees, `io_uring` and the kernel's own opens included.
     Lsm,
     /// Tracepoints on system calls.
     Syscalls,

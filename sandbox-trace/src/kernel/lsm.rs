@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub const SCRATCH_SLOTS: u32 = 4;
 
 /// A hook, and the program that looks at it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Hook {
     /// The program.
     program: &'static str,
