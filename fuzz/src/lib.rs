@@ -20,7 +20,9 @@ pub fn ring_record(data: &[u8]) {
         Body::Executable(path) => absolute(path),
         Body::File(path, target) => {
             absolute(path);
-            target.iter().for_each(|target| absolute(target));
+            if let Some(target) = target {
+                absolute(target);
+            }
         }
         Body::Exec { path, script } => {
             absolute(path);
