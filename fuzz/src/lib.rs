@@ -17,7 +17,13 @@ pub fn ring_record(data: &[u8]) {
     let Some(fact) = decode::decode(data) else { return };
     let absolute = |path: &[u8]| assert_eq!(path.first(), Some(&b'/'), "{fact:?}");
     match &fact.body {
-        Body::Executable(path) | Body::File(path) => absolute(path),
+        Body::Executable(path) => absolute(path),
+        Body::File(path, target) => {
+            absolute(path);
+            if let Some(target) = target {
+                absolute(target);
+            }
+        }
         Body::Exec { path, script } => {
             absolute(path);
             if let Some(name) = script {

@@ -143,6 +143,13 @@ layout! {
     cgroup_parent: "cgroup.self.parent",
     css_cgroup: "cgroup_subsys_state.cgroup",
     cgroup_root_hierarchy: "cgroup_root.hierarchy_id",
+    dentry_sb: "dentry.d_sb",
+    file_mode: "file.f_mode",
+    msg_name: "msghdr.msg_name",
+    msg_namelen: "msghdr.msg_namelen",
+    task_flags: "task_struct.flags",
+    cred_effective: "cred.cap_effective",
+    cred_user_ns: "cred.user_ns",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

@@ -60,8 +60,10 @@ pub mod loss {
     pub const FILTERS_UNREAD: u32 = 5;
     /// There were more cgroups than can be told apart: what a new one did was not recorded.
     pub const CGROUPS_FULL: u32 = 6;
+    /// More tasks of one CPU were interrupted in a security hook at a time than there is working memory for.
+    pub const HOOK_BUSY: u32 = 7;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 8;
     /// Their names in a recording, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ring_full",
@@ -71,5 +73,6 @@ pub mod loss {
         "mapping_unseen",
         "filters_unread",
         "cgroups_overflow",
+        "hook_busy",
     ];
 }

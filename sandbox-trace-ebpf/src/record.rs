@@ -9,7 +9,8 @@ pub mod kind {
     pub const CALL: u8 = 1;
     /// The path of an executable that the next records name by key. Bytes: path.
     pub const EXECUTABLE: u8 = 2;
-    /// An access to an object that the kernel has a path for. `args`: access bits, mode, 0. Bytes: path.
+    /// An access to an object that the kernel has a path for. `args`: access bits, mode, 0, 0, 0, and for a hard link
+    /// the length of the existing name's path. Bytes: path, then that one.
     pub const FILE: u8 = 3;
     /// An operation on one or two names. `args`: the lengths of base 1, name 1, base 2, name 2. Bytes: those.
     pub const NAMES: u8 = 4;
@@ -56,6 +57,12 @@ pub mod flag {
     pub const OWN_NUMBER: u32 = 0x100;
     /// The thread ended with `SIGSYS`, in this call.
     pub const KILLED: u32 = 0x200;
+    /// Seen where the kernel asks its security modules, and not where a system call returns.
+    pub const HOOK: u32 = 8;
+    /// A security module refused it; `errno` is its answer.
+    pub const REFUSED: u32 = 16;
+    /// A capability question that the kernel does not audit: it only tries.
+    pub const UNAUDITED: u32 = 32;
 }
 
 /// Every record begins with this.
@@ -162,6 +169,8 @@ pub mod access {
     pub const APPEND: u64 = 1 << 2;
     /// `c`
     pub const CREATE: u64 = 1 << 3;
+    /// `d`
+    pub const DELETE: u64 = 1 << 4;
     /// `s`
     pub const SETATTR: u64 = 1 << 5;
     /// `x`
@@ -170,7 +179,12 @@ pub mod access {
     pub const MAP_EXEC: u64 = 1 << 7;
     /// `k`
     pub const LOCK: u64 = 1 << 8;
+    /// `l`
+    pub const LINK: u64 = 1 << 9;
 }
+
+/// Stands for the number of a call, where `io_uring` works on its own behalf; [`u32::MAX`] stands for a page fault.
+pub const IO_URING: u32 = u32::MAX - 1;
 
 /// Most bytes of one path, walked or given: `PATH_MAX` and a last component.
 pub const PATH_BYTES: usize = 4096 + 256;

@@ -45,6 +45,8 @@ pub mod kind {
     pub const SOCKETCALL: u8 = 15;
     /// May load a seccomp filter: the first argument is the operation.
     pub const SECCOMP: u8 = 16;
+    /// Or-ed in: what succeeds is seen at the hooks of the security modules, so that only failures are looked at here.
+    pub const HOOKED: u8 = 0x80;
 }
 
 /// What a call with paths does; user space turns it into accesses.
@@ -87,6 +89,20 @@ pub mod op {
     pub const CONNECT: u8 = 18;
     /// Sent to an address.
     pub const SENDTO: u8 = 19;
+    /// Listens.
+    pub const LISTEN: u8 = 20;
+    /// Accepts connections.
+    pub const ACCEPT: u8 = 21;
+    /// Sends on a connected socket.
+    pub const SEND: u8 = 22;
+    /// Receives.
+    pub const RECEIVE: u8 = 23;
+    /// Reads or sets options.
+    pub const OPTIONS: u8 = 24;
+    /// Asks for its own or its peer's address.
+    pub const NAME: u8 = 25;
+    /// Shuts down.
+    pub const SHUTDOWN: u8 = 26;
 }
 
 /// One slot of the table.

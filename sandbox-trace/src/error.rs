@@ -98,6 +98,24 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The message and its causes in one line.
+    pub fn in_one_line(&self) -> String {
+        let mut out = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // A verifier's log is pages long; its last line says why.
+            let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            // Some errors say their causes themselves.
+            if !out.contains(line.trim()) {
+                out += ": ";
+                out += line.trim();
+            }
+            cause = error.source();
+        }
+        out
+    }
+
     /// The exit code that a command ends with for this error.
     pub fn exit(&self) -> Exit {
         match self.kind {

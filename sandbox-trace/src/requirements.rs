@@ -210,8 +210,8 @@ fn asked_before_failing(file: &FileAccess) -> bool {
     file.operations.iter().any(|operation| match operation.as_str() {
         "open" => matches!(error, "ENXIO" | "ENODEV" | "EIO" | "EAGAIN" | "EINTR" | "EBUSY" | "ENOMEDIUM"),
         "lock" => matches!(error, "EAGAIN" | "EACCES" | "EINTR" | "EDEADLK" | "ENOLCK"),
-        "rmdir" => matches!(error, "ENOTEMPTY" | "EBUSY"),
-        "unlink" => matches!(error, "EISDIR" | "EBUSY"),
+        "rmdir" => matches!(error, "ENOTEMPTY" | "EBUSY" | "ENOTDIR"),
+        "unlink" => matches!(error, "EISDIR" | "EBUSY" | "ENOTEMPTY" | "ENOTDIR"),
         "rename" => matches!(error, "ENOTEMPTY" | "EBUSY" | "EISDIR" | "ENOTDIR"),
         "exec" => matches!(error, "ENOEXEC"),
         _ => false,

@@ -229,7 +229,7 @@ fn add_tools(root: &Path) -> Result<()> {
     rootfs::add_libraries(root, &[binary])
 }
 
-const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=1 log_buf_len=8M \
+const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=1 log_buf_len=8M audit_backlog_limit=65536 \
     lsm=landlock,lockdown,yama,apparmor,bpf apparmor=1";
 
 fn unpack(answer: &Path, work: &Path) -> Result<Outcome> {

@@ -11,7 +11,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     filter,
     kernel::{constant, load, member, mix, off, read, read_or_zero, read_user},
-    maps,
+    lsm, maps,
     ring::{self, Record, Seen},
     task::{self, Who},
 };
@@ -187,6 +187,7 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     {
         // SAFETY: only one call is looked at on a CPU.
         unsafe {
+            call.spec.kind &= !spec::kind::HOOKED;
             (*scratch).call = call;
             (*scratch).who = who;
         }
@@ -228,7 +229,10 @@ pub fn under_way() -> Option<(&'static Who, &'static Call)> {
 pub fn program_for(call_kind: u8, errno: u32) -> u32 {
     use spec::kind;
     let failed = errno != 0;
-    match call_kind {
+    if call_kind & kind::HOOKED != 0 && !failed {
+        return 0;
+    }
+    match call_kind & !kind::HOOKED {
         kind::OPEN | kind::OPEN_HOW if failed => program::NAMES,
         kind::OPEN | kind::OPEN_HOW | kind::OPEN_HANDLE if !failed => program::FILE,
         kind::MMAP | kind::MPROTECT | kind::FD_SETATTR if !failed => program::FILE,
@@ -295,28 +299,49 @@ pub fn exited<const OLD: bool>() {
     }
 }
 
-/// The kernel asked whether the task has a capability.
+/// The kernel asked whether the task has a capability. `flags` are the record's.
 #[inline(always)]
-pub fn capability(capability: u32, ret: i32) {
+pub fn capability(capability: u32, ret: i32, flags: u32) {
+    /// `linux/sched.h`: a thread of io_uring or vhost, which makes no calls of its own.
+    const PF_IO_WORKER: u32 = 0x10;
     let task = task::address();
     let orig_ax = number_in_flight::<false>(task);
     let (arch, mut nr) = number::<true>(task as *const u8, u64::from(orig_ax));
     if orig_ax == u32::MAX {
         // Not in a call: a page fault.
         nr = u32::MAX;
+    } else if read_or_zero::<u32>(task + off!(task_flags) as u64) & PF_IO_WORKER != 0 {
+        nr = record::IO_URING;
     }
     let who = task::identify_current::<false>();
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };
     let what = u64::from(nr) << 8 | u64::from(capability) | u64::from(arch) << 40 | 1 << 63;
-    let key = mix(mix(who.key, what), u64::from(errno));
-    if ring::is_seen(Seen::Calls, key) {
+    let key = mix(mix(who.key, what), u64::from(errno) | u64::from(flags) << 32);
+    if ring::is_seen(Seen::Calls, key) || !lsm::slot::claim() {
         return;
     }
-    let Some(mut record) = Record::begin::<false>(record::kind::CAPABILITY, &who) else { return };
+    if let Some(scratch) = maps::scratch() {
+        let args = [u64::from(capability), u64::from(flags), 0, 0, 0, 0];
+        // SAFETY: this task's own. By way of memory, where the verifier does not follow each combination apart.
+        unsafe {
+            core::ptr::write_volatile(
+                &raw mut (*scratch).call,
+                Call { arch, nr, errno, ret: 0, spec: CallSpec::PLAIN, args, flags: 0 },
+            );
+            send_capability(&who, &(*scratch).call, key);
+        }
+    }
+    lsm::slot::release();
+}
+
+#[inline(never)]
+fn send_capability(who: &Who, call: &Call, key: u64) {
+    let Some(mut record) = Record::begin::<false>(record::kind::CAPABILITY, who) else { return };
     let header = record.header();
-    header.arch = arch;
-    header.nr = nr;
-    header.errno = errno;
-    header.args[0] = u64::from(capability);
+    header.arch = call.arch;
+    header.nr = call.nr;
+    header.errno = call.errno;
+    header.flags |= call.args[1] as u32;
+    header.args[0] = call.args[0];
     record.send_new(Seen::Calls, key, false);
 }

@@ -3,6 +3,9 @@
 #![no_main]
 // For one instruction, in `ring`. aya-ebpf needs the same.
 #![feature(asm_experimental_arch)]
+// Security hooks claim working memory with a compare-and-exchange, see `lsm::slot`.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
 
 mod call;
 mod cgroup;
@@ -10,6 +13,7 @@ mod exec;
 mod file;
 mod filter;
 mod kernel;
+mod lsm;
 mod maps;
 mod names;
 mod network;
@@ -136,7 +140,7 @@ fn cap_capable(ctx: RawTracePointContext) -> i32 {
         let words = ctx.as_ptr().cast::<u64>();
         // SAFETY: a raw tracepoint's context is its arguments, one u64 each; this one has five.
         let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };
-        call::capability(cap as u32, ret as i32);
+        call::capability(cap as u32, ret as i32, 0);
     }
     0
 }

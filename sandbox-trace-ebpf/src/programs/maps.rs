@@ -103,13 +103,16 @@ pub struct Scratch {
     pub passing: u64,
     /// The seccomp filters that are being read.
     pub reading: crate::filter::Reading,
+    /// What a security hook was asked about.
+    pub asked: crate::lsm::object::Asked,
 }
 
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// This CPU's working memory. The hooks run with preemption off, one at a time.
+/// This CPU's working memory. Tracepoints run with preemption off, one at a time; for security hooks see
+/// [`crate::lsm::slot`].
 #[inline(always)]
 pub fn scratch() -> Option<*mut Scratch> {
-    SCRATCH.get_ptr_mut(0)
+    SCRATCH.get_ptr_mut(crate::lsm::slot::index())
 }

@@ -3,8 +3,8 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user,
-    bpf_probe_read_user_str, bpf_ringbuf_output,
+    bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+    bpf_probe_read_user, bpf_probe_read_user_str, bpf_ringbuf_output,
 };
 use sandbox_trace_ebpf::{
     Header, loss,
@@ -321,6 +321,20 @@ impl Record {
             }
         }
         unfollowed(self.scratch, appended)
+    }
+
+    /// Appends a socket address of the kernel's memory.
+    #[inline(always)]
+    pub fn kernel_address(&mut self, address: u64, length: u64) -> u64 {
+        let Some(at) = self.room() else { return 0 };
+        let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
+        // SAFETY: as above; the length is below 256.
+        if unsafe { bpf_probe_read_kernel(at.cast(), length as u32, address as *const _) } != 0 {
+            count_loss(loss::KERNEL_READ);
+            return 0;
+        }
+        self.set_end((self.end() + length + 7) & !7);
+        length
     }
 
     /// The end of the record, with room for a string behind it.

@@ -56,8 +56,10 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Hooks {
-    /// The best that works here.
+    /// `lsm` where the kernel takes such programs, else `syscalls`.
     Auto,
+    /// Where the kernel asks its security modules: what AppArmor sees, `io_uring` and the kernel's own opens included.
+    Lsm,
     /// Tracepoints on system calls.
     Syscalls,
 }
@@ -110,10 +112,16 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         BoundaryChoice::Container => Some(record::Boundary::Container),
         BoundaryChoice::None => Some(record::Boundary::None),
     };
+    let hooks = match args.hooks {
+        Hooks::Auto => None,
+        Hooks::Lsm => Some(record::HookSet::Lsm),
+        Hooks::Syscalls => Some(record::HookSet::Syscalls),
+    };
     let options = record::Options {
         target,
         duration: args.duration,
         boundary,
+        hooks,
         quiet: context.quiet,
         output: args.output.clone(),
         checkpoint: args.checkpoint,

@@ -2,7 +2,7 @@
 
 use nix::unistd::{AccessFlags, access};
 
-use super::{Check, Subject, describe};
+use super::{Check, Subject};
 use crate::kernel::cgroup::Hierarchy;
 
 pub(super) const SUBJECT: Subject = Subject {
@@ -14,7 +14,7 @@ pub(super) const SUBJECT: Subject = Subject {
 
 pub(super) fn check(of: Subject) -> Check {
     match Hierarchy::find() {
-        Err(error) => of.missing(describe(&error), error.hint_text().unwrap_or_default()),
+        Err(error) => of.missing(error.in_one_line(), error.hint_text().unwrap_or_default()),
         Ok(hierarchy) => {
             let unified =
                 std::fs::read_to_string(hierarchy.root.join("cgroup.controllers")).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The running kernel: version, type information, tracing programs, seccomp.
 
-use super::{Check, Subject, btf_file, describe};
+use super::{Check, Subject, btf_file};
 use crate::{
+    error::Result,
     kernel::{
         layout,
         probe::{self, Probe},
@@ -26,6 +27,13 @@ pub(super) const BTF: Subject = Subject {
 pub(super) const PROGRAMS: Subject =
     Subject { id: "programs", title: "Tracing programs", why: PROGRAM, needed: true };
 const PROGRAM: &str = "Without it the kernel shows nothing of what a target does.";
+pub(super) const HOOKS: Subject = Subject {
+    id: "hooks",
+    title: "Hook set",
+    why: "At the hooks of the security modules files, names, sockets and capabilities are seen as AppArmor sees them; \
+          where system calls return, what io_uring and the kernel itself do is not.",
+    needed: false,
+};
 pub(super) const SECCOMP: Subject = Subject {
     id: "seccomp",
     title: "seccomp in the kernel",
@@ -74,15 +82,30 @@ pub(super) fn btf(of: Subject) -> Check {
                     "unset {BTF_VARIABLE}, which names that file, or name the kernel's own; else {fix}"
                 );
             }
-            of.missing(describe(&error), fix)
+            of.missing(error.in_one_line(), fix)
         }
+    }
+}
+
+pub(super) fn hooks(of: Subject) -> Check {
+    judge_hooks(of, probe::security_hooks(&btf_file()))
+}
+
+fn judge_hooks(of: Subject, answer: Result<usize>) -> Check {
+    match answer {
+        Ok(count) => of.ok(format!("lsm: {count} security hooks taken by the verifier")),
+        Err(error) => of.warning(
+            format!("syscalls, because of the hooks for lsm: {}", error.in_one_line()),
+            "record on a kernel that lets root attach programs to functions (CONFIG_FUNCTION_TRACER=y), such as \
+             Debian's 6.1; without one, a workload that uses io_uring can't be recorded completely",
+        ),
     }
 }
 
 pub(super) fn programs() -> Vec<Check> {
     match probe::programs(&btf_file()) {
         Ok(probes) => probes.into_iter().map(judge_program).collect(),
-        Err(error) => not_tried(&describe(&error)),
+        Err(error) => not_tried(&error.in_one_line()),
     }
 }
 
@@ -105,11 +128,11 @@ fn judge_program(Probe { name, answer }: Probe) -> Check {
     named(match answer {
         Ok(()) => of.ok("taken by the verifier"),
         Err(error) if !of.needed => of.warning(
-            describe(&error),
+            error.in_one_line(),
             "boot Linux 6.14 or later; until then recordings say that capabilities were not observed",
         ),
         Err(error) => of.missing(
-            describe(&error),
+            error.in_one_line(),
             "run as root on Linux 5.17 or later; where that is so, report this line with the kernel's version",
         ),
     })
@@ -191,6 +214,15 @@ mod tests {
         let check = refused("sys_exit");
         assert_eq!((check.status, check.id.as_str()), (Status::Missing, "program.sys_exit"));
         assert_eq!(check.found, "no: last line");
+    }
+
+    #[test]
+    fn the_hook_set_is_named_with_the_reason() {
+        assert_eq!(judge_hooks(HOOKS, Ok(29)).found, "lsm: 29 security hooks taken by the verifier");
+        let check =
+            judge_hooks(HOOKS, Err(crate::Error::host("no fexit").because("Operation not permitted")));
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.found.starts_with("syscalls, because") && check.found.ends_with("not permitted"));
     }
 
     #[test]

@@ -21,12 +21,7 @@ use std::{
 use serde::Serialize;
 
 pub use self::render::text;
-use crate::{
-    error::{Error, Exit},
-    kernel::layout::KERNEL_BTF,
-    record::BTF_VARIABLE,
-    recording::printable,
-};
+use crate::{error::Exit, kernel::layout::KERNEL_BTF, record::BTF_VARIABLE, recording::printable};
 
 /// The schema of `doctor --json`.
 pub const SCHEMA: &str = "sandbox-trace/doctor/v1";
@@ -108,11 +103,12 @@ type Probe = (Subject, fn(Subject) -> Vec<Check>);
 
 /// Looks at everything.
 pub fn examine() -> Report {
-    let probes: [Probe; 12] = [
+    let probes: [Probe; 13] = [
         (privileges::SUBJECT, |of| vec![privileges::check(of)]),
         (kernel::VERSION, |of| vec![kernel::version(of)]),
         (kernel::BTF, |of| vec![kernel::btf(of)]),
         (kernel::PROGRAMS, |_| kernel::programs()),
+        (kernel::HOOKS, |of| vec![kernel::hooks(of)]),
         (cgroup::SUBJECT, |of| vec![cgroup::check(of)]),
         (kernel::SECCOMP, |of| vec![kernel::seccomp(of)]),
         (libraries::LIBSECCOMP, |of| vec![libraries::libseccomp(of)]),
@@ -170,24 +166,6 @@ impl Report {
 /// The kernel's type information, from where `record` takes it.
 fn btf_file() -> PathBuf {
     std::env::var_os(BTF_VARIABLE).map_or_else(|| PathBuf::from(KERNEL_BTF), PathBuf::from)
-}
-
-/// An error with its causes, in one line: what a check found.
-fn describe(error: &Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // A verifier's log is pages long; its last line says why.
-        let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        // Some errors say their causes themselves.
-        if !out.contains(line.trim()) {
-            out += ": ";
-            out += line.trim();
-        }
-        cause = error.source();
-    }
-    out
 }
 
 #[cfg(test)]

@@ -10,9 +10,13 @@ const MAGIC: u16 = 0xeb9f;
 /// A chain of qualifiers, typedefs or anonymous members is short; the bound guards against a cycle in a damaged file.
 const MAX_DEPTH: u32 = 32;
 
+/// How [`Btf::signature`] writes an integer of any width.
+pub const NUMBER: &str = "a number";
+
 /// Kinds of types, as the format numbers them.
 mod kind {
     pub const INT: u32 = 1;
+    pub const POINTER: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
     pub const UNION: u32 = 5;
@@ -114,6 +118,46 @@ impl Btf {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
+    /// The parameters of a function that was kept, each as [`NUMBER`], or as what it is or points to: the name of a
+    /// structure, or the kind of type.
+    pub fn signature(&self, function: &str) -> Option<Vec<String>> {
+        let (id, ..) =
+            self.anchors.iter().find(|(_, kind, name)| *kind == kind::FUNC && name == function.as_bytes())?;
+        let proto = self.by_id(self.by_id(*id)?.size_or_type)?;
+        if proto.kind != kind::FUNC_PROTO {
+            return None;
+        }
+        let parameters = (0..proto.count).map(|index| {
+            let parameter = read_u32(&self.bytes, proto.at + 12 + index * 8 + 4)?;
+            let found = self.plain(parameter)?;
+            Some(match found.kind {
+                kind::INT | kind::ENUM | kind::ENUM64 => NUMBER.to_owned(),
+                kind::POINTER => match self.plain(found.size_or_type) {
+                    Some(Type { kind: kind::STRUCT, name, .. }) => {
+                        String::from_utf8_lossy(self.string(name)?).into_owned()
+                    }
+                    _ => "pointer to another type".to_owned(),
+                },
+                _ => "another type by value".to_owned(),
+            })
+        });
+        parameters.collect()
+    }
+
+    /// The type behind an id, without typedefs and qualifiers.
+    fn plain(&self, id: u32) -> Option<Type> {
+        let mut current = self.by_id(id)?;
+        for _ in 0..MAX_DEPTH {
+            current = match current.kind {
+                kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG => {
+                    self.by_id(current.size_or_type)?
+                }
+                _ => return Some(current),
+            };
+        }
+        None
+    }
+
     /// Type information with nothing but the anchors, each with the id that the kernel knows it by. All other ids
     /// are forward declarations without a name.
     pub fn anchors(&self) -> Vec<u8> {
@@ -172,19 +216,8 @@ impl Btf {
 
     /// The struct or union behind an id, through typedefs and qualifiers.
     fn composite(&self, id: u32) -> Option<Type> {
-        let mut current = self.by_id(id)?;
-        for _ in 0..MAX_DEPTH {
-            current = match current.kind {
-                kind::STRUCT | kind::UNION => return Some(current),
-                kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG => {
-                    self.by_id(current.size_or_type)?
-                }
-                _ => return None,
-            };
-        }
-        None
+        self.plain(id).filter(|found| matches!(found.kind, kind::STRUCT | kind::UNION))
     }
-
     fn by_id(&self, id: u32) -> Option<Type> {
         self.type_at(*self.types.get(id as usize)? as usize)
     }
@@ -210,7 +243,6 @@ impl Btf {
 impl Type {
     /// How many bytes follow the twelve that every type has.
     fn tail(self) -> Option<usize> {
-        const POINTER: u32 = 2;
         const FORWARD: u32 = 7;
         const FLOAT: u32 = 16;
         Some(match self.kind {
@@ -218,7 +250,7 @@ impl Type {
             kind::ARRAY => 12,
             kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => self.count * 12,
             kind::ENUM | kind::FUNC_PROTO => self.count * 8,
-            POINTER | FORWARD | FLOAT => 0,
+            kind::POINTER | FORWARD | FLOAT => 0,
             kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::FUNC | kind::TYPE_TAG => 0,
             _ => return None,
         })

@@ -5,6 +5,7 @@ mod btf;
 pub mod cgroup;
 mod edition;
 pub mod layout;
+pub mod lsm;
 pub mod namespaces;
 pub mod probe;
 pub mod programs;

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use sandbox_trace_ebpf::program;
+use sandbox_trace_ebpf::{membership, program};
 
-use super::tracer::{self, CAPABILITIES, CGROUPS, REQUIRED};
+use super::{
+    lsm,
+    tracer::{self, CAPABILITIES, CGROUPS, Kernel, REQUIRED},
+};
 use crate::error::Result;
 
 /// A tracing program, and what the kernel said to it.
@@ -25,15 +28,23 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Loads each program. The error is that of the maps, without which no program can be tried.
 pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
-    let (mut ebpf, btf) = tracer::load(btf_file)?;
+    let kernel = Kernel::read(btf_file)?;
+    let mut ebpf = tracer::load(&kernel, &[], membership::BY_TARGET)?;
     let probe = |name| {
         // The target map is empty: an attached program finds every task outside of it.
         let answer = if name == CAPABILITIES {
             tracer::attach_raw(&mut ebpf, name)
         } else {
-            tracer::try_btf(&mut ebpf, &btf, name)
+            tracer::try_btf(&mut ebpf, &kernel.anchors, name)
         };
         Probe { name, answer }
     };
     Ok(names().map(probe).collect())
+}
+
+/// How many of the security hooks this kernel takes; the error says why `record` uses none of them.
+pub fn security_hooks(btf_file: &Path) -> Result<usize> {
+    let (mut ebpf, hooks) = lsm::load(&Kernel::read(btf_file)?, membership::BY_TARGET)?;
+    lsm::attach(&mut ebpf, &hooks)?;
+    Ok(hooks.len())
 }

@@ -183,12 +183,17 @@ pub fn arch_name(arch: u8) -> &'static str {
     }
 }
 
-/// The table as the programs read it.
-pub fn packed() -> Box<[u64]> {
+/// The table as the programs read it. Of the calls that `hooked` names, only failures are looked at.
+pub fn packed(hooked: impl Fn(&str) -> bool) -> Box<[u64]> {
     let mut table = vec![CallSpec::PLAIN.pack(); SPECS].into_boxed_slice();
     for arch in [arch::X86_64, arch::I386, arch::X32] {
         for nr in 0..MAX_NR - 1 {
-            let Some(spec) = name(arch, nr).and_then(spec_of) else { continue };
+            let Some((call, mut spec)) = name(arch, nr).and_then(|name| Some((name, spec_of(name)?))) else {
+                continue;
+            };
+            if hooked(call) {
+                spec.kind |= kind::HOOKED;
+            }
             let slot = u32::from(arch) * MAX_NR + nr;
             if let Some(entry) = table.get_mut(slot as usize) {
                 *entry = spec_on(arch, nr, spec).pack();
@@ -198,7 +203,8 @@ pub fn packed() -> Box<[u64]> {
     table
 }
 
-fn spec_of(name: &str) -> Option<CallSpec> {
+/// What is recorded of a call, where that is more than that it was made.
+pub fn spec_of(name: &str) -> Option<CallSpec> {
     TABLE.iter().find(|(entry, _)| *entry == name).map(|(_, spec)| *spec)
 }
 

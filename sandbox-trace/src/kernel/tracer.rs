@@ -8,12 +8,18 @@ use aya::{
     programs::{BtfTracePoint, RawTracePoint},
 };
 use sandbox_trace_ebpf::{
-    loss, membership, program,
+    KernelLayout, loss, membership, program,
     record::class,
     seen::{RecentCall, SeenSet},
 };
 
-use super::{cgroup::Cgroup, edition::Edition, layout, namespaces, programs, specs};
+use super::{
+    cgroup::Cgroup,
+    edition::Edition,
+    layout,
+    lsm::{self, Hook},
+    namespaces, programs, specs,
+};
 use crate::error::{Error, Result};
 
 /// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
@@ -37,6 +43,25 @@ impl Count {
     }
 }
 
+/// Where files, names, sockets and capabilities are seen. System calls are seen at tracepoints in both sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookSet {
+    /// Where the kernel asks its security modules.
+    Lsm,
+    /// Where system calls return.
+    Syscalls,
+}
+
+impl HookSet {
+    /// Its name in a recording and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Syscalls => "syscalls",
+        }
+    }
+}
+
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Tracer {
     ebpf: Ebpf,
@@ -44,8 +69,10 @@ pub struct Tracer {
     _next: ProgramArray<MapData>,
     /// Held open so that their numbers stay theirs.
     _host_namespaces: Vec<File>,
-    /// Whether the kernel has the capability tracepoint.
+    /// Whether the kernel has the capability tracepoint, or the hook.
     pub sees_capabilities: bool,
+    /// The hook set that is used.
+    pub hooks: HookSet,
 }
 
 /// Whose tasks are recorded.
@@ -70,6 +97,8 @@ pub struct Options<'a> {
     pub begin_at_exec_of: u32,
     /// Where the kernel's BTF is; [`layout::KERNEL_BTF`] but in tests.
     pub btf: &'a Path,
+    /// The hook set to use; `None` takes [`HookSet::Lsm`] where it loads.
+    pub hooks: Option<HookSet>,
 }
 
 /// The programs that must attach, by tracepoint.
@@ -86,7 +115,22 @@ impl Tracer {
             Members::Below(_) => membership::BY_TARGET,
             Members::Several { .. } => membership::BY_ID,
         };
-        let (mut ebpf, btf) = load_for(options.btf, mode)?;
+        let kernel = Kernel::read(options.btf)?;
+        let (ebpf, hooks) = match options.hooks {
+            Some(HookSet::Syscalls) => (load(&kernel, &[], mode)?, Vec::new()),
+            Some(HookSet::Lsm) => lsm::load(&kernel, mode)?,
+            None => match lsm::load(&kernel, mode) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    tracing::info!("files and sockets are observed at system calls: {}", error.in_one_line());
+                    (load(&kernel, &[], mode)?, Vec::new())
+                }
+            },
+        };
+        Self::start_with(options, ebpf, &kernel.anchors, &hooks)
+    }
+
+    fn start_with(options: &Options<'_>, mut ebpf: Ebpf, btf: &Btf, hooks: &[&Hook]) -> Result<Self> {
         match options.members {
             Members::Below(cgroup) => {
                 let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
@@ -97,7 +141,7 @@ impl Tracer {
             Members::Several { cgroups, waiting } => {
                 // From here on a cgroup that is made below a member is one; before any task's membership is asked.
                 for name in CGROUPS {
-                    try_btf(&mut ebpf, &btf, name)?;
+                    try_btf(&mut ebpf, btf, name)?;
                 }
                 for cgroup in cgroups {
                     cgroup.each_below(&mut |id| admit(&mut ebpf, id))?;
@@ -116,7 +160,7 @@ impl Tracer {
             .take_map("NEXT")
             .ok_or_else(|| damaged("map NEXT"))
             .and_then(|map| ProgramArray::try_from(map).map_err(|e| damaged("map NEXT").because(e)))?;
-        verify_together(&mut ebpf, edition, &btf)?;
+        verify_together(&mut ebpf, edition, btf)?;
         for (index, name) in (0u32..).zip(program::NAMES_BY_INDEX).skip(1) {
             let fd = ebpf.program(&edition.program(name)).ok_or_else(|| damaged(name))?.fd();
             fd.map_err(|e| Error::host("a tracing program was not loaded").because(e)).and_then(|fd| {
@@ -126,6 +170,16 @@ impl Tracer {
         for name in REQUIRED {
             btf_program(&mut ebpf, edition, name)?.attach().map(drop).map_err(|e| refused(name, e))?;
         }
+        lsm::attach(&mut ebpf, hooks)?;
+        if !hooks.is_empty() {
+            return Ok(Self {
+                ebpf,
+                _next: next,
+                _host_namespaces: host_namespaces,
+                sees_capabilities: true,
+                hooks: HookSet::Lsm,
+            });
+        }
         let sees_capabilities = match attach_raw(&mut ebpf, CAPABILITIES) {
             Ok(()) => true,
             Err(error) => {
@@ -133,7 +187,7 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, _next: next, _host_namespaces: host_namespaces, sees_capabilities })
+        Ok(Self { ebpf, _next: next, _host_namespaces: host_namespaces, sees_capabilities, hooks: HookSet::Syscalls })
     }
 
     /// The cgroup with this id is the target: what the programs know provisionally is for certain.
@@ -266,21 +320,32 @@ fn name_host_namespaces(ebpf: &mut Ebpf) -> Result<Vec<File>> {
     Ok(held)
 }
 
-/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. With it
-/// comes the type information that programs attach by.
-pub fn load(btf: &Path) -> Result<(Ebpf, Btf)> {
-    load_for(btf, membership::BY_TARGET)
+/// What loading needs of the kernel's type information; the rest of it has been let go.
+pub struct Kernel {
+    layout: KernelLayout,
+    /// What programs attach by.
+    pub anchors: Btf,
+    /// The security hooks that this kernel has, or why they can't be used.
+    pub hooks: Result<Vec<&'static Hook>>,
 }
 
-fn load_for(btf: &Path, mode: u32) -> Result<(Ebpf, Btf)> {
-    let (mut layout, anchors) = {
-        let btf = layout::open(btf)?;
-        (layout::read(&btf)?, btf.anchors())
-    };
-    let parsed = Btf::parse(&anchors, aya::Endianness::default());
-    drop(anchors);
-    let anchors =
-        parsed.map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
+impl Kernel {
+    /// Reads it from the BTF file at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let btf = layout::open(path)?;
+        let (layout, hooks, anchors) = (layout::read(&btf)?, lsm::usable(&btf), btf.anchors());
+        drop(btf);
+        let anchors = Btf::parse(&anchors, aya::Endianness::default())
+            .map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
+        Ok(Self { layout, anchors, hooks })
+    }
+}
+
+/// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. What the
+/// security hooks see is left out of what is looked at when a call returns. `mode` is how members of the target are
+/// known ([`membership`]).
+pub fn load(kernel: &Kernel, hooks: &[&Hook], mode: u32) -> Result<Ebpf> {
+    let mut layout = kernel.layout;
     layout.seed = seed()?;
     layout.wake_bytes = u64::from(RING_BYTES / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
@@ -288,13 +353,16 @@ fn load_for(btf: &Path, mode: u32) -> Result<(Ebpf, Btf)> {
     if let Some(root) = namespaces::root() {
         (layout.root_ino, layout.root_dev) = (root.ino, root.dev);
     }
-    let specs = specs::packed();
+    let specs = specs::packed(|call| lsm::sees(hooks, call));
+    let attached = u32::from(!hooks.is_empty());
     let object = programs::object()?;
     let ebpf = EbpfLoader::new()
-        .btf(Some(&anchors))
+        .btf(Some(&kernel.anchors))
         .override_global("LAYOUT", &layout, true)
         .override_global("SPECS", &*specs, true)
         .override_global("MEMBERSHIP", &mode, true)
+        .override_global("HOOKS", &attached, true)
+        .map_max_entries("SCRATCH", if hooks.is_empty() { 1 } else { lsm::SCRATCH_SLOTS })
         .map_max_entries("RING", RING_BYTES)
         .load(&object)
         .map_err(|e| {
@@ -302,7 +370,7 @@ fn load_for(btf: &Path, mode: u32) -> Result<(Ebpf, Btf)> {
                 .because(e)
                 .hint("sandbox-trace record needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN) and Linux 5.10 or later")
         })?;
-    Ok((ebpf, anchors))
+    Ok(ebpf)
 }
 
 /// The tracepoint of a program that is no raw one: its own name, and `sys_exit` for those that it calls on.
@@ -354,7 +422,7 @@ fn btf_program<'a>(ebpf: &'a mut Ebpf, edition: Edition, name: &str) -> Result<&
         .map_err(|e| refused(name, e))
 }
 
-fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
+pub(super) fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
     Error::host(format!("the kernel did not take the tracing program {name}"))
         .because(error)
         .hint("run `sandbox-trace doctor`; sandbox-trace needs Linux 5.10 or later and root")
@@ -382,7 +450,7 @@ pub fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     program.attach(name).map(|_| ()).map_err(refused)
 }
 
-fn damaged(what: &str) -> Error {
+pub(super) fn damaged(what: &str) -> Error {
     Error::host(format!("the object with the tracing programs has no {what}")).hint("rebuild sandbox-trace")
 }
 

@@ -69,6 +69,18 @@ pub struct Tuple {
 pub struct Capability {
     pub(super) seen: Seen,
     pub(super) calls: BTreeSet<(u8, u32)>,
+    /// The kernel said of some question that it needs the answer; `None` where it does not say.
+    pub(super) needed: Option<bool>,
+    /// A security module refused it.
+    pub(super) refused: bool,
+}
+
+/// What is known of a use of sockets.
+#[derive(Debug, Clone, Default)]
+pub struct Socket {
+    pub(super) seen: Seen,
+    /// A security module refused it.
+    pub(super) refused: bool,
 }
 
 /// Operation, family, type, protocol, address, error.
@@ -78,7 +90,7 @@ pub type NetworkKey = (u8, u16, u16, u32, Option<StringId>, u32);
 #[derive(Debug, Default)]
 pub struct Facts {
     pub(super) calls: BTreeMap<(u8, u32), Call>,
-    pub(super) network: BTreeMap<NetworkKey, Seen>,
+    pub(super) network: BTreeMap<NetworkKey, Socket>,
     /// By number, and whether it was granted.
     pub(super) capabilities: BTreeMap<(u32, bool), Capability>,
     pub(super) credentials: BTreeMap<(u32, u32), By>,
@@ -186,7 +198,7 @@ impl Collector {
                 self.filters.add_chain(header.args[0], truncated, &parts);
             }
             Body::Capability => self.capability(&header),
-            Body::File(path) => self.file(&header, path),
+            Body::File(path, target) => self.file(&header, path, target),
             Body::Names { first, second } => self.names(&header, first, second),
             Body::Exec { path, script } => self.exec(&header, path, script),
             Body::Network { address, base } => self.network(&header, &address, base),
@@ -328,11 +340,16 @@ impl Collector {
         let entry = facts.capabilities.entry(key).or_default();
         let bytes = entry.seen.add(header, exe);
         entry.calls.insert((header.arch, header.nr));
+        entry.refused |= header.flags & flag::REFUSED != 0;
+        if header.flags & flag::HOOK != 0 {
+            let audited = header.flags & flag::UNAUDITED == 0;
+            entry.needed = Some(entry.needed.unwrap_or_default() || audited);
+        }
         self.other_bytes += bytes;
         self.distinct.capabilities += u64::from(new);
     }
 
-    fn file(&mut self, header: &Header, mut path: Vec<u8>) {
+    fn file(&mut self, header: &Header, mut path: Vec<u8>, target: Option<Vec<u8>>) {
         const S_IFMT: u64 = 0o170_000;
         const S_IFDIR: u64 = 0o040_000;
         let [bits, mode, ..] = header.args;
@@ -340,7 +357,7 @@ impl Collector {
             path.push(b'/');
         }
         let owner = Some(header.flags & flag::OWNER != 0);
-        self.access(header, &path, access_of(bits), owner, None);
+        self.access(header, &path, access_of(bits), owner, target.as_deref());
     }
 
     fn access(
@@ -376,6 +393,7 @@ impl Collector {
             file.add(access, owner, header.op);
         }
         let bytes = file.seen.add(header, exe);
+        file.refused |= header.flags & flag::REFUSED != 0;
         self.other_bytes += bytes;
         self.distinct.paths += u64::from(known.is_none() && header.errno == 0);
     }
@@ -425,7 +443,8 @@ impl Collector {
             Some(Address::Text(text)) => Some(text),
             Some(Address::Path(path)) => {
                 let path = self.roots.of(header).path(&Name { base, name: path }, true);
-                if header.op == op::BIND {
+                // Where the hooks are, the name that a socket gets is a fact of its own.
+                if header.op == op::BIND && header.flags & flag::HOOK == 0 {
                     self.access(header, &path, Access::CREATE, Some(true), None);
                 }
                 Some([b"unix:".as_slice(), &path].concat())
@@ -455,7 +474,9 @@ impl Collector {
             self.overflow += 1;
             return;
         }
-        let bytes = facts.network.entry(key).or_default().add(header, exe);
+        let socket = facts.network.entry(key).or_default();
+        let bytes = socket.seen.add(header, exe);
+        socket.refused |= header.flags & flag::REFUSED != 0;
         self.other_bytes += bytes;
         self.distinct.network += u64::from(new);
     }

@@ -22,8 +22,8 @@ pub enum Body {
     Call,
     /// The path of the executable with the header's key.
     Executable(Vec<u8>),
-    /// An access to the object at this path.
-    File(Vec<u8>),
+    /// An access to the object at this path; for a hard link, the existing name's path.
+    File(Vec<u8>, Option<Vec<u8>>),
     /// An operation on names.
     Names {
         /// The first name, where it has one.
@@ -76,7 +76,12 @@ pub fn decode(bytes: &[u8]) -> Option<Fact> {
         kind::CAPABILITY => Body::Capability,
         kind::COUNT => Body::Count,
         kind::EXECUTABLE => Body::Executable(join(rest.rest)?),
-        kind::FILE => Body::File(join(rest.rest)?),
+        kind::FILE => {
+            let [.., target] = lengths;
+            let end = rest.rest.len().checked_sub(usize::try_from(target).ok()?)?;
+            let (path, target) = rest.rest.split_at_checked(end)?;
+            Body::File(join(path)?, (!target.is_empty()).then(|| join(target)).flatten())
+        }
         kind::NAMES => {
             let [name1, name2, base1, base2, ..] = lengths;
             let (first, second) = (rest.padded(name1)?, rest.padded(name2)?);

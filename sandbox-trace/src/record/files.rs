@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    meaning::{error_name, operation},
+    meaning::{error_name, operation, refused_by},
     seen::Seen,
     store::Table,
     strings::{StringId, Strings},
@@ -34,12 +34,14 @@ pub struct File {
     operations: u64,
     access: Access,
     owner: Option<bool>,
+    /// A security module refused it.
+    pub refused: bool,
 }
 
 impl File {
     /// An access as it is seen for the first time, but for [`File::seen`].
     pub fn new(access: Access, owner: Option<bool>, op: u8) -> Self {
-        Self { seen: Seen::default(), operations: bit(op), access, owner }
+        Self { seen: Seen::default(), operations: bit(op), access, owner, refused: false }
     }
 
     /// Takes in another sight of it, but for [`File::seen`].
@@ -54,6 +56,7 @@ impl File {
         self.operations |= other.operations;
         self.access |= other.access;
         self.owner = both(self.owner, other.owner);
+        self.refused |= other.refused;
     }
 }
 
@@ -150,6 +153,7 @@ fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File) -> Fi
         owner: file.owner,
         operations,
         error: (key.errno != 0).then(|| error_name(key.errno.into())),
+        refused_by: refused_by(file.refused),
         first_ms: print.milliseconds(file.seen.first_ns),
         by: print.by(&file.seen),
     }

@@ -1,7 +1,7 @@
 //! What the kernel side's codes mean: operations on names as accesses to paths, numbers as names. Pure.
 
 use nix::errno::Errno;
-use sandbox_trace_ebpf::{Header, spec::op};
+use sandbox_trace_ebpf::{Header, record, spec::op};
 
 use super::{decode::Name, resolve::Place};
 use crate::{kernel::specs, linux, recording::Access};
@@ -39,7 +39,14 @@ pub fn named(
             let last = flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
             vec![(slash(follow(last)), open_access(flags), None)]
         }
+        // The kernel says what the name is, when it is the wrong thing.
+        op::UNLINK if flags & AT_REMOVEDIR == 0 && header.errno == Errno::EISDIR as u32 => {
+            vec![(directory(follow(false)), Access::DELETE, None)]
+        }
         op::UNLINK if flags & AT_REMOVEDIR == 0 => vec![(follow(false), Access::DELETE, None)],
+        op::UNLINK | op::RMDIR if header.errno == Errno::ENOTDIR as u32 => {
+            vec![(follow(false), Access::DELETE, None)]
+        }
         op::UNLINK | op::RMDIR => vec![(directory(follow(false)), Access::DELETE, None)],
         op::MKDIR => vec![(directory(follow(false)), Access::CREATE, None)],
         op::MKNOD | op::SYMLINK => vec![(follow(false), Access::CREATE, None)],
@@ -111,10 +118,12 @@ pub fn access_of(bits: u64) -> Access {
         (bit::WRITE, Access::WRITE),
         (bit::APPEND, Access::APPEND),
         (bit::CREATE, Access::CREATE),
+        (bit::DELETE, Access::DELETE),
         (bit::SETATTR, Access::SETATTR),
         (bit::EXEC, Access::EXEC),
         (bit::MAP_EXEC, Access::MAP_EXEC),
         (bit::LOCK, Access::LOCK),
+        (bit::LINK, Access::LINK),
     ]
     .into_iter()
     .filter(|(bit, _)| bits & bit != 0)
@@ -140,6 +149,13 @@ pub fn operation(op: u8) -> &'static str {
         op::BIND => "bind",
         op::CONNECT => "connect",
         op::SENDTO => "sendto",
+        op::LISTEN => "listen",
+        op::ACCEPT => "accept",
+        op::SEND => "send",
+        op::RECEIVE => "receive",
+        op::OPTIONS => "options",
+        op::NAME => "name",
+        op::SHUTDOWN => "shutdown",
         _ => "other",
     }
 }
@@ -150,6 +166,9 @@ const NO_CALL: u32 = u32::MAX;
 pub fn call_name(arch: u8, nr: u32) -> String {
     if nr == NO_CALL {
         return "page_fault".into();
+    }
+    if nr == record::IO_URING {
+        return "io_uring".into();
     }
     specs::name(arch, nr).map_or_else(|| format!("syscall_{nr}"), Into::into)
 }
@@ -209,3 +228,8 @@ pub fn is_probe(capability: u32, arch: u8, nr: u32) -> bool {
     capability == CAP_SYS_ADMIN
         && (nr == NO_CALL || specs::name(arch, nr).is_some_and(|name| MEMORY.contains(&name)))
 }
+/// Who refused an attempt, as a recording names it.
+pub fn refused_by(refused: bool) -> Option<String> {
+    refused.then(|| "lsm".to_owned())
+}
+

@@ -35,3 +35,4 @@ mod target;
 pub use self::collect::Boundary;
 pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
 pub use self::target::TargetChoice;
+pub use crate::kernel::tracer::HookSet;

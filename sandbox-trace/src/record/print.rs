@@ -7,7 +7,9 @@ use super::{
     files::{Files, Order, Print},
     filters::Doubt,
     identity::Identity,
-    meaning::{call_name, capability_name, error_name, family_name, is_probe, operation, socket_type_name},
+    meaning::{
+        call_name, capability_name, error_name, family_name, is_probe, operation, refused_by, socket_type_name,
+    },
     seen::{ExeId, Seen},
     strings::Strings,
 };
@@ -58,7 +60,7 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
     recording.warnings.extend(facts.doubts());
     let mut used: BTreeSet<ExeId> = facts.executed.clone();
     used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
-    used.extend(facts.network.values().flat_map(|seen| seen.by.iter()));
+    used.extend(facts.network.values().flat_map(|socket| socket.seen.by.iter()));
     used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
     used.extend(facts.credentials.values().flat_map(|by| by.iter()));
     for (_, file) in files.iter().filter(|(key, _)| counts(boundary, key.place)) {
@@ -106,13 +108,20 @@ impl Facts {
                 mine.passed |= tuple.passed;
             }
         }
-        for (key, seen) in network {
-            self.network.entry(key).or_default().merge(&seen);
+        for (key, socket) in network {
+            let mine = self.network.entry(key).or_default();
+            mine.seen.merge(&socket.seen);
+            mine.refused |= socket.refused;
         }
         for (key, capability) in capabilities {
             let mine = self.capabilities.entry(key).or_default();
             mine.seen.merge(&capability.seen);
             mine.calls.extend(capability.calls);
+            mine.refused |= capability.refused;
+            mine.needed = match (mine.needed, capability.needed) {
+                (Some(a), Some(b)) => Some(a || b),
+                (a, b) => a.or(b),
+            };
         }
         for (key, by) in credentials {
             let mine = self.credentials.entry(key).or_default();
@@ -190,7 +199,7 @@ impl Facts {
                 by: names.by(&call.seen),
             })
             .collect();
-        for ((operation_nr, family, kind, protocol, address, errno), seen) in self.network {
+        for ((operation_nr, family, kind, protocol, address, errno), socket) in self.network {
             let usage = NetworkUse {
                 operation: operation(operation_nr).into(),
                 family: family_name(family),
@@ -200,8 +209,9 @@ impl Facts {
                 protocol,
                 address: address.map(|id| strings.get(id).into()),
                 error: (errno != 0).then(|| error_name(errno)),
-                first_ms: names.milliseconds(seen.first_ns),
-                by: names.by(&seen),
+                refused_by: refused_by(socket.refused),
+                first_ms: names.milliseconds(socket.seen.first_ns),
+                by: names.by(&socket.seen),
             };
             if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
         }
@@ -212,7 +222,11 @@ impl Facts {
                 name: capability_name(number),
                 nr: number,
                 granted,
-                probe: capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
+                probe: match capability.needed {
+                    Some(needed) => !needed,
+                    None => capability.calls.iter().all(|(arch, nr)| is_probe(number, *arch, *nr)),
+                },
+                refused_by: refused_by(capability.refused),
                 syscalls: capability
                     .calls
                     .iter()

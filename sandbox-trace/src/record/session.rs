@@ -38,7 +38,7 @@ use crate::{
     kernel::{
         cgroup::{Cgroup, Hierarchy, Meters},
         layout::KERNEL_BTF,
-        tracer::{self, Members, Tracer},
+        tracer::{self, HookSet, Members, Tracer},
     },
     output,
     recording::{self, Container, Host, Recording, Resources, SCHEMA, Target},
@@ -63,6 +63,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Where facts begin to count; `None` chooses by what the target turns out to be.
     pub boundary: Option<Boundary>,
+    /// Which hook set to use; `None` chooses the one that sees most and works here.
+    pub hooks: Option<HookSet>,
     /// No progress line.
     pub quiet: bool,
     /// Where the recording will go.
@@ -197,7 +199,7 @@ impl<'a> Session<'a> {
             ([only], None) => Members::Below(only),
             (cgroups, awaited) => Members::Several { cgroups, waiting: awaited.is_some() },
         };
-        let tracer = Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf })?;
+        let tracer = Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf, hooks: options.hooks })?;
         let mut session = Self::new(options, hierarchy, scope, Meters::default(), tracer);
         session.host_at_start = session.scope.processes().into_iter().any(in_own_mount_namespace);
         (session.container, session.awaited) = (container, awaited);
@@ -217,7 +219,8 @@ impl<'a> Session<'a> {
             let tracer = cgroup.add(held.pid).and_then(|()| {
                 meters = Meters::create(&hierarchy, &name, held.pid);
                 let begin_at_exec_of = held.pid;
-                Tracer::start(&tracer::Options { members: Members::Below(&cgroup), begin_at_exec_of, btf })
+                let hooks = options.hooks;
+                Tracer::start(&tracer::Options { members: Members::Below(&cgroup), begin_at_exec_of, btf, hooks })
             });
             match tracer {
                 Ok(tracer) => Ok((held, tracer)),
@@ -443,7 +446,14 @@ impl<'a> Session<'a> {
             .losses()?
             .into_iter()
             .chain(collector.losses())
-            .chain([("io_uring_unseen", collector.calls_with_number(IO_URING_ENTER))])
+            .chain([(
+                "io_uring_unseen",
+                // Where the kernel asks its security modules, io_uring is like any other caller.
+                match self.tracer.hooks {
+                    HookSet::Lsm => 0,
+                    HookSet::Syscalls => collector.calls_with_number(IO_URING_ENTER),
+                },
+            )])
             .map(|(name, n)| (name.to_owned(), n))
             .collect();
         let mut recording = Recording {
@@ -469,7 +479,7 @@ impl<'a> Session<'a> {
         recording.normalize();
         recording.complete = ended != Ended::Not && recording.losses.values().all(|n| *n == 0);
         let empty = recording.syscalls.is_empty() && accesses.iter(false).next().is_none();
-        recording.warnings.extend(warnings(&recording, empty));
+        recording.warnings.extend(warnings(&recording, empty, accesses.iter(true).filter(|f| f.refused_by.is_some()).count()));
         let failed = self.status.is_some_and(|status| !status.success());
         Ok(Outcome {
             command_failed: ended == Ended::Target && failed,
@@ -490,7 +500,7 @@ impl<'a> Session<'a> {
             kernel: text(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
             arch: text(uname.as_ref().map(nix::sys::utsname::UtsName::machine)),
             cgroup: self.hierarchy.kind().into(),
-            hooks: "syscalls".into(),
+            hooks: self.tracer.hooks.name().into(),
             observed,
         }
     }
@@ -529,7 +539,7 @@ impl<'a> Session<'a> {
 }
 
 /// What a reader of the recording should know about its limits.
-fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
+fn warnings(recording: &Recording, empty: bool, refused_files: usize) -> Vec<String> {
     let mut out = Vec::new();
     if recording.target.ended == "checkpoint" {
         out.push("this is a checkpoint: what the target did after it is not in here".into());
@@ -547,6 +557,15 @@ fn warnings(recording: &Recording, empty: bool) -> Vec<String> {
         out.push("io_uring was used: what it did with files and sockets was not seen".into());
     }
     out.extend(confined(recording));
+    let refused = recording.failed.network.iter().filter(|n| n.refused_by.is_some()).count()
+        + recording.capabilities.iter().filter(|c| c.refused_by.is_some()).count()
+        + refused_files;
+    if refused > 0 {
+        out.push(format!(
+            "a security module (AppArmor) refused {refused} of what was tried, marked refused_by: a profile from this \
+             recording refuses it too"
+        ));
+    }
     if recording.executables.iter().any(|e| e.path.is_empty()) {
         out.push("an executable has no path: it was gone, or detached, when it was seen".into());
     }

@@ -256,6 +256,14 @@ fn least(name: &mut String, other: String) {
     }
 }
 
+/// What one recording could not tell, another may.
+fn refuser(name: &mut Option<String>, other: Option<String>) {
+    *name = match (name.take(), other) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+}
+
 fn key_of_call(call: &Syscall) -> (String, u32) {
     (call.arch.clone(), call.nr)
 }
@@ -292,6 +300,7 @@ fn add_file(file: &mut FileAccess, other: FileAccess) {
     add_all(&mut file.operations, other.operations);
     file.first_ms = file.first_ms.min(other.first_ms);
     add_all(&mut file.by, other.by);
+    refuser(&mut file.refused_by, other.refused_by);
 }
 
 type NetworkKey = (String, u16, u16, u32, Option<BytePath>, Option<String>);
@@ -307,6 +316,7 @@ fn add_network(network: &mut NetworkUse, other: NetworkUse) {
     least(&mut network.socket_type, other.socket_type);
     network.first_ms = network.first_ms.min(other.first_ms);
     add_all(&mut network.by, other.by);
+    refuser(&mut network.refused_by, other.refused_by);
 }
 
 fn add_capability(capability: &mut CapabilityUse, other: CapabilityUse) {
@@ -316,6 +326,7 @@ fn add_capability(capability: &mut CapabilityUse, other: CapabilityUse) {
     add_all(&mut capability.syscalls, other.syscalls);
     capability.first_ms = capability.first_ms.min(other.first_ms);
     add_all(&mut capability.by, other.by);
+    refuser(&mut capability.refused_by, other.refused_by);
 }
 
 fn add_credential(credential: &mut Credential, other: Credential) {
@@ -356,6 +367,7 @@ mod tests {
                 access: letters[access - 1].parse::<Access>().unwrap(),
                 link_target: target.then(|| "/t".into()),
                 owner,
+                refused_by: (failed && first_ms % 2 == 0).then(|| "lsm".into()),
                 operations: vec![if access == 5 { "link" } else { "open" }.to_owned()],
                 error: failed.then(|| "ENXIO".to_owned()),
                 first_ms,
@@ -412,6 +424,7 @@ mod tests {
                 protocol: 0,
                 address: address.map(|path| PATHS[path].into()),
                 error: None,
+                refused_by: None,
                 first_ms: 5,
                 by,
             }).collect();
@@ -420,6 +433,7 @@ mod tests {
                 nr,
                 granted,
                 probe,
+                refused_by: None,
                 syscalls: vec!["chown".into()],
                 first_ms: 7,
                 by,

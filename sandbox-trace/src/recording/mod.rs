@@ -226,6 +226,9 @@ pub struct FileAccess {
     /// The error, for an attempt that failed; absent for granted accesses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// `lsm` for an attempt that a security module (AppArmor) refused, where that was seen; else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// When it was first seen.
     pub first_ms: u64,
     /// Who made it.
@@ -235,7 +238,8 @@ pub struct FileAccess {
 /// A use of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkUse {
-    /// `socket`, `socketpair`, `bind`, `connect`, `sendto`.
+    /// `socket`, `socketpair`, `bind`, `connect`, `sendto`; with the `lsm` hooks also `listen`, `accept`, `send`,
+    /// `receive`, `options`, `name`, `shutdown`, and pairs are two of `socket`.
     pub operation: String,
     /// The address family's name as AppArmor writes it (`inet`, `unix`, `netlink`), or `family_N`.
     pub family: String,
@@ -253,6 +257,9 @@ pub struct NetworkUse {
     /// The error, for an attempt that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// `lsm` for an attempt that a security module (AppArmor) refused, where that was seen; else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// When it was first seen.
     pub first_ms: u64,
     /// Who did it.
@@ -268,9 +275,13 @@ pub struct CapabilityUse {
     pub nr: u32,
     /// Whether the target had it.
     pub granted: bool,
-    /// True if every question came from a place where the kernel only probes (the memory accounting's
-    /// question for `sys_admin`): the call goes on without it, so it is not a need.
+    /// True if the kernel only tried, at every question: the call goes on without it, so it is not a need. With the
+    /// `lsm` hooks that is the kernel's own word (a question that is not audited); with `syscalls` it is told by
+    /// the place, which is known of the memory accounting's question for `sys_admin` alone.
     pub probe: bool,
+    /// `lsm` for an attempt that a security module (AppArmor) refused, where that was seen; else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// The system calls in flight when it was asked for.
     pub syscalls: Vec<String>,
     /// When it was first seen.

@@ -114,6 +114,7 @@ mod tests {
                 access: Access::READ,
                 link_target: None,
                 owner: Some(true),
+                refused_by: None,
                 operations: vec!["open".into()],
                 error,
                 first_ms: 3,
