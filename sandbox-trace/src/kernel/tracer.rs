@@ -187,7 +187,13 @@ impl Tracer {
                 false
             }
         };
-        Ok(Self { ebpf, _next: next, _host_namespaces: host_namespaces, sees_capabilities, hooks: HookSet::Syscalls })
+        Ok(Self {
+            ebpf,
+            _next: next,
+            _host_namespaces: host_namespaces,
+            sees_capabilities,
+            hooks: HookSet::Syscalls,
+        })
     }
 
     /// The cgroup with this id is the target: what the programs know provisionally is for certain.

@@ -232,4 +232,3 @@ pub fn is_probe(capability: u32, arch: u8, nr: u32) -> bool {
 pub fn refused_by(refused: bool) -> Option<String> {
     refused.then(|| "lsm".to_owned())
 }
-

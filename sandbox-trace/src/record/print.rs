@@ -8,7 +8,8 @@ use super::{
     filters::Doubt,
     identity::Identity,
     meaning::{
-        call_name, capability_name, error_name, family_name, is_probe, operation, refused_by, socket_type_name,
+        call_name, capability_name, error_name, family_name, is_probe, operation, refused_by,
+        socket_type_name,
     },
     seen::{ExeId, Seen},
     strings::Strings,

@@ -199,7 +199,8 @@ impl<'a> Session<'a> {
             ([only], None) => Members::Below(only),
             (cgroups, awaited) => Members::Several { cgroups, waiting: awaited.is_some() },
         };
-        let tracer = Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf, hooks: options.hooks })?;
+        let tracer =
+            Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf, hooks: options.hooks })?;
         let mut session = Self::new(options, hierarchy, scope, Meters::default(), tracer);
         session.host_at_start = session.scope.processes().into_iter().any(in_own_mount_namespace);
         (session.container, session.awaited) = (container, awaited);
@@ -220,7 +221,12 @@ impl<'a> Session<'a> {
                 meters = Meters::create(&hierarchy, &name, held.pid);
                 let begin_at_exec_of = held.pid;
                 let hooks = options.hooks;
-                Tracer::start(&tracer::Options { members: Members::Below(&cgroup), begin_at_exec_of, btf, hooks })
+                Tracer::start(&tracer::Options {
+                    members: Members::Below(&cgroup),
+                    begin_at_exec_of,
+                    btf,
+                    hooks,
+                })
             });
             match tracer {
                 Ok(tracer) => Ok((held, tracer)),
@@ -479,7 +485,11 @@ impl<'a> Session<'a> {
         recording.normalize();
         recording.complete = ended != Ended::Not && recording.losses.values().all(|n| *n == 0);
         let empty = recording.syscalls.is_empty() && accesses.iter(false).next().is_none();
-        recording.warnings.extend(warnings(&recording, empty, accesses.iter(true).filter(|f| f.refused_by.is_some()).count()));
+        recording.warnings.extend(warnings(
+            &recording,
+            empty,
+            accesses.iter(true).filter(|f| f.refused_by.is_some()).count(),
+        ));
         let failed = self.status.is_some_and(|status| !status.success());
         Ok(Outcome {
             command_failed: ended == Ended::Target && failed,
