@@ -43,6 +43,10 @@ pub struct Args {
     /// is left.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     checkpoint: Option<Duration>,
+    /// Memory between kernel and recorder: a power of two from 256KiB to 1GiB. More of it loses less when the target
+    /// does very much that is new at once.
+    #[arg(long, value_name = "SIZE", value_parser = ring_size, default_value = "4MiB")]
+    ring: u32,
     /// Which kernel hooks to use.
     #[arg(long, value_enum, default_value_t = Hooks::Auto)]
     hooks: Hooks,
@@ -88,6 +92,19 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| "that is too long".into())
 }
 
+fn ring_size(text: &str) -> Result<u32, String> {
+    const WRONG: &str = "write a power of two from 256KiB to 1GiB, such as 16MiB";
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(WRONG.into()),
+    };
+    let bytes = number.parse::<u32>().ok().and_then(|n| n.checked_mul(1 << shift));
+    bytes.filter(|b| b.is_power_of_two() && (256 << 10..=1 << 30).contains(b)).ok_or_else(|| WRONG.into())
+}
+
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     check_output(&args.output)?;
@@ -125,6 +142,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         quiet: context.quiet,
         output: args.output.clone(),
         checkpoint: args.checkpoint,
+        ring_bytes: args.ring,
     };
     let outcome = record::record(&options)?;
     save(&outcome, &args.output)?;
@@ -244,6 +262,16 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         for bad in ["", "s", "5d", "-1s", "1.5s", "99999999999999999999s", "9999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rings_are_powers_of_two() {
+        assert_eq!(ring_size("1MiB"), Ok(1 << 20));
+        assert_eq!(ring_size("256KiB"), Ok(256 << 10));
+        assert_eq!(ring_size("1GiB"), Ok(1 << 30));
+        for bad in ["", "1", "3MiB", "128KiB", "2GiB", "4294967296GiB", "-1MiB", "1MB"] {
+            assert!(ring_size(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,7 +7,7 @@ use sandbox_trace_ebpf::spec::kind;
 use super::{
     btf::{Btf, NUMBER},
     specs,
-    tracer::{self, Kernel, damaged, refused},
+    tracer::{self, How, Kernel, damaged, refused},
 };
 use crate::error::{Error, Result};
 
@@ -96,13 +96,13 @@ pub fn sees(hooks: &[&Hook], call: &str) -> bool {
 }
 
 /// Loads the object and the programs of all hooks that this kernel has. The error is the reason why it can't be done.
-pub fn load(kernel: &Kernel, mode: u32) -> Result<(Ebpf, Vec<&'static Hook>)> {
+pub fn load(kernel: &Kernel, how: How) -> Result<(Ebpf, Vec<&'static Hook>)> {
     let mut hooks = match &kernel.hooks {
         Ok(hooks) => hooks.clone(),
         Err(error) => return Err(unusable(error.in_one_line())),
     };
     loop {
-        let mut ebpf = tracer::load(kernel, &hooks, mode)?;
+        let mut ebpf = tracer::load(kernel, &hooks, how)?;
         let failed = hooks.iter().copied().find_map(|hook| {
             let loaded = load_program(&mut ebpf, hook.program, hook.function, &kernel.anchors);
             loaded.err().map(|error| (hook, error))

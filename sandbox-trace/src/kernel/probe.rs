@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use sandbox_trace_ebpf::{membership, program};
+use sandbox_trace_ebpf::program;
 
 use super::{
     lsm,
-    tracer::{self, CAPABILITIES, CGROUPS, Kernel, REQUIRED},
+    tracer::{self, CAPABILITIES, CGROUPS, How, Kernel, REQUIRED},
 };
 use crate::error::Result;
 
@@ -29,7 +29,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Loads each program. The error is that of the maps, without which no program can be tried.
 pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
     let kernel = Kernel::read(btf_file)?;
-    let mut ebpf = tracer::load(&kernel, &[], membership::BY_TARGET)?;
+    let mut ebpf = tracer::load(&kernel, &[], How::PROBE)?;
     let probe = |name| {
         // The target map is empty: an attached program finds every task outside of it.
         let answer = if name == CAPABILITIES {
@@ -44,7 +44,7 @@ pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
 
 /// How many of the security hooks this kernel takes; the error says why `record` uses none of them.
 pub fn security_hooks(btf_file: &Path) -> Result<usize> {
-    let (mut ebpf, hooks) = lsm::load(&Kernel::read(btf_file)?, membership::BY_TARGET)?;
+    let (mut ebpf, hooks) = lsm::load(&Kernel::read(btf_file)?, How::PROBE)?;
     lsm::attach(&mut ebpf, &hooks)?;
     Ok(hooks.len())
 }

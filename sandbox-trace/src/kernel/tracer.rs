@@ -22,10 +22,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How large the ring is and at what fill the reader is woken: a quarter, so that three quarters are left for what
-/// happens until it runs.
-const RING_BYTES: u32 = 4 << 20;
-
 /// How often a fact happened, and when last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
@@ -99,6 +95,8 @@ pub struct Options<'a> {
     pub btf: &'a Path,
     /// The hook set to use; `None` takes [`HookSet::Lsm`] where it loads.
     pub hooks: Option<HookSet>,
+    /// Size of the ring.
+    pub ring_bytes: u32,
 }
 
 /// The programs that must attach, by tracepoint.
@@ -111,19 +109,20 @@ pub const CGROUPS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 impl Tracer {
     /// Loads the programs, fills in the target and attaches. When this returns, nothing of the target is missed.
     pub fn start(options: &Options<'_>) -> Result<Self> {
-        let mode = match options.members {
+        let membership = match options.members {
             Members::Below(_) => membership::BY_TARGET,
             Members::Several { .. } => membership::BY_ID,
         };
+        let how = How { membership, ring_bytes: options.ring_bytes };
         let kernel = Kernel::read(options.btf)?;
         let (ebpf, hooks) = match options.hooks {
-            Some(HookSet::Syscalls) => (load(&kernel, &[], mode)?, Vec::new()),
-            Some(HookSet::Lsm) => lsm::load(&kernel, mode)?,
-            None => match lsm::load(&kernel, mode) {
+            Some(HookSet::Syscalls) => (load(&kernel, &[], how)?, Vec::new()),
+            Some(HookSet::Lsm) => lsm::load(&kernel, how)?,
+            None => match lsm::load(&kernel, how) {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     tracing::info!("files and sockets are observed at system calls: {}", error.in_one_line());
-                    (load(&kernel, &[], mode)?, Vec::new())
+                    (load(&kernel, &[], how)?, Vec::new())
                 }
             },
         };
@@ -326,6 +325,20 @@ fn name_host_namespaces(ebpf: &mut Ebpf) -> Result<Vec<File>> {
     Ok(held)
 }
 
+/// What is fixed when the object is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// How members of the target are known: one of [`membership`].
+    pub membership: u32,
+    /// Size of the ring.
+    pub ring_bytes: u32,
+}
+
+impl How {
+    /// For trying what this kernel takes.
+    pub const PROBE: Self = Self { membership: membership::BY_TARGET, ring_bytes: 256 << 10 };
+}
+
 /// What loading needs of the kernel's type information; the rest of it has been let go.
 pub struct Kernel {
     layout: KernelLayout,
@@ -348,12 +361,12 @@ impl Kernel {
 }
 
 /// Loads the object with this kernel's offsets and the table of calls; nothing is verified or attached yet. What the
-/// security hooks see is left out of what is looked at when a call returns. `mode` is how members of the target are
-/// known ([`membership`]).
-pub fn load(kernel: &Kernel, hooks: &[&Hook], mode: u32) -> Result<Ebpf> {
+/// security hooks see is left out of what is looked at when a call returns.
+pub fn load(kernel: &Kernel, hooks: &[&Hook], how: How) -> Result<Ebpf> {
     let mut layout = kernel.layout;
     layout.seed = seed()?;
-    layout.wake_bytes = u64::from(RING_BYTES / 4);
+    // The reader is woken at a quarter, so that three quarters are left for what happens until it runs.
+    layout.wake_bytes = u64::from(how.ring_bytes / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
     layout.base_filters = own_filters();
     if let Some(root) = namespaces::root() {
@@ -366,10 +379,10 @@ pub fn load(kernel: &Kernel, hooks: &[&Hook], mode: u32) -> Result<Ebpf> {
         .btf(Some(&kernel.anchors))
         .override_global("LAYOUT", &layout, true)
         .override_global("SPECS", &*specs, true)
-        .override_global("MEMBERSHIP", &mode, true)
+        .override_global("MEMBERSHIP", &how.membership, true)
         .override_global("HOOKS", &attached, true)
         .map_max_entries("SCRATCH", if hooks.is_empty() { 1 } else { lsm::SCRATCH_SLOTS })
-        .map_max_entries("RING", RING_BYTES)
+        .map_max_entries("RING", how.ring_bytes)
         .load(&object)
         .map_err(|e| {
             Error::host("the kernel did not take the tracing programs' maps")

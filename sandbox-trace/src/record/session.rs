@@ -71,6 +71,8 @@ pub struct Options {
     pub output: PathBuf,
     /// How often the recording so far is written there.
     pub checkpoint: Option<Duration>,
+    /// Size of the ring; a power of two, and whole pages.
+    pub ring_bytes: u32,
 }
 
 /// A finished recording, and how its command ended.
@@ -199,8 +201,13 @@ impl<'a> Session<'a> {
             ([only], None) => Members::Below(only),
             (cgroups, awaited) => Members::Several { cgroups, waiting: awaited.is_some() },
         };
-        let tracer =
-            Tracer::start(&tracer::Options { members, begin_at_exec_of: 0, btf, hooks: options.hooks })?;
+        let tracer = Tracer::start(&tracer::Options {
+            members,
+            begin_at_exec_of: 0,
+            btf,
+            hooks: options.hooks,
+            ring_bytes: options.ring_bytes,
+        })?;
         let mut session = Self::new(options, hierarchy, scope, Meters::default(), tracer);
         session.host_at_start = session.scope.processes().into_iter().any(in_own_mount_namespace);
         (session.container, session.awaited) = (container, awaited);
@@ -226,6 +233,7 @@ impl<'a> Session<'a> {
                     begin_at_exec_of,
                     btf,
                     hooks,
+                    ring_bytes: options.ring_bytes,
                 })
             });
             match tracer {

@@ -87,7 +87,12 @@ impl Recorder {
     pub fn start(binary: &Path, target: &Group, place: &Group, recording: &Path) -> Result<Self> {
         let start = Instant::now();
         let mut command = Command::new(binary);
-        command.args(["--quiet", "record", "--cgroup"]).arg(&target.path).arg("-o").arg(recording);
+        // A quarter of the default: what is lost with it shows how much room there is.
+        command
+            .args(["--quiet", "record", "--ring", "1MiB", "--cgroup"])
+            .arg(&target.path)
+            .arg("-o")
+            .arg(recording);
         let mut process = Running::spawn(&mut command, place, Listen::Stderr)?;
         process.expect("`armed`", |line| line == "armed")?;
         Ok(Self { process, load: start.elapsed() })
