@@ -435,6 +435,8 @@ fn verify_together(ebpf: &mut Ebpf, edition: Edition, btf: &Btf) -> Result<()> {
 }
 
 fn btf_program<'a>(ebpf: &'a mut Ebpf, edition: Edition, name: &str) -> Result<&'a mut BtfTracePoint> {
+    // Those of cgroups have one edition.
+    let edition = if CGROUPS.contains(&name) { Edition::New } else { edition };
     ebpf.program_mut(&edition.program(name))
         .ok_or_else(|| damaged(name))?
         .try_into()
@@ -452,7 +454,7 @@ pub(super) fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
 pub fn try_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
     let program = btf_program(ebpf, Edition::of_this_kernel(), name)?;
     program.load(tracepoint(name), btf).map_err(|e| refused(name, e))?;
-    if REQUIRED.contains(&name) {
+    if REQUIRED.contains(&name) || CGROUPS.contains(&name) {
         program.attach().map(drop).map_err(|e| refused(name, e))?;
     }
     Ok(())
