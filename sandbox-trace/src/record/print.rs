@@ -190,39 +190,45 @@ impl Facts {
         recording.syscalls = self
             .calls
             .into_iter()
-            .map(|((arch, nr), call)| Syscall {
-                arch: specs::arch_name(arch).into(),
-                nr,
-                name: call_name(arch, nr),
-                count: call.often.count(),
-                args: call
-                    .tuples
-                    .into_iter()
-                    .map(|(values, tuple)| ArgTuple {
-                        values,
-                        count: tuple.often.count(),
-                        first_ms: names.milliseconds(tuple.seen.first_ns),
-                        last_ms: tuple.often.last_ms(names.milliseconds(tuple.seen.first_ns)),
-                        by: names.by(&tuple.seen),
-                        refused: !tuple.passed,
-                    })
-                    .collect(),
-                errors: call
-                    .errors
-                    .iter()
-                    .map(|e| error_name(*e))
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                succeeded: call.succeeded,
-                refused: (!call.refused.is_empty()).then(|| Refusal {
-                    by: "seccomp".into(),
-                    answers: call.refused.into_iter().collect(),
-                    always: !call.passed,
-                }),
-                first_ms: names.milliseconds(call.seen.first_ns),
-                last_ms: call.often.last_ms(names.milliseconds(call.seen.first_ns)),
-                by: names.by(&call.seen),
+            .map(|((arch, nr), call)| {
+                // The first sight of a tuple may be later than the kernel side's clock tells of the call.
+                let newest = call.tuples.values().map(|tuple| tuple.seen.first_ns).max();
+                let newest = newest.unwrap_or_default().max(call.seen.first_ns);
+                let last_ms = call.often.last_ms(names.milliseconds(newest));
+                Syscall {
+                    arch: specs::arch_name(arch).into(),
+                    nr,
+                    name: call_name(arch, nr),
+                    count: call.often.count(),
+                    args: call
+                        .tuples
+                        .into_iter()
+                        .map(|(values, tuple)| ArgTuple {
+                            values,
+                            count: tuple.often.count(),
+                            first_ms: names.milliseconds(tuple.seen.first_ns),
+                            last_ms: tuple.often.last_ms(names.milliseconds(tuple.seen.first_ns)),
+                            by: names.by(&tuple.seen),
+                            refused: !tuple.passed,
+                        })
+                        .collect(),
+                    errors: call
+                        .errors
+                        .iter()
+                        .map(|e| error_name(*e))
+                        .collect::<BTreeSet<_>>()
+                        .into_iter()
+                        .collect(),
+                    succeeded: call.succeeded,
+                    refused: (!call.refused.is_empty()).then(|| Refusal {
+                        by: "seccomp".into(),
+                        answers: call.refused.into_iter().collect(),
+                        always: !call.passed,
+                    }),
+                    first_ms: names.milliseconds(call.seen.first_ns),
+                    last_ms,
+                    by: names.by(&call.seen),
+                }
             })
             .collect();
         for ((operation_nr, family, kind, protocol, address, errno), socket) in self.network {
