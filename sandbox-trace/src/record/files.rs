@@ -129,7 +129,9 @@ impl Order {
             let mut file = first.clone();
             entries.for_each(|(_, other)| file.merge(other));
             let mut often = Often::default();
-            group.iter().for_each(|number| often.add(tallies.of(FactId::file(*number))));
+            for number in group {
+                often.add(tallies.of(FactId::file(*number)));
+            }
             Some(access(strings, print, *key, &file, often))
         })
     }

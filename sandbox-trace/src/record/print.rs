@@ -48,10 +48,11 @@ fn is_wanted(boundary: Boundary, of: u8) -> bool {
 /// Fills in what was collected, all but the file accesses, which come back apart. `start_ns` is when the recording
 /// began, on the clock of the facts.
 pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording: &mut Recording) -> Accesses {
-    let Collector { by_place, files, strings, exes, counts, filters, identities, .. } = collector;
+    let Collector { mut by_place, files, strings, exes, counts, filters, identities, .. } = collector;
     let tallies = counts.tally(files.len());
-    let mut by_place = by_place;
-    by_place.iter_mut().for_each(|facts| facts.settle(&tallies));
+    for facts in &mut by_place {
+        facts.settle(&tallies);
+    }
     let [host, setup, mut facts, filtered_setup] = by_place;
     match boundary {
         Boundary::Container => {
