@@ -12,19 +12,29 @@ use crate::{
     recording::{Access, BytePath, ExecutableIndex, FileAccess, Recording},
 };
 
-/// Who needed something, and when first.
+/// Who needed something, how often, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The executables.
     pub by: BTreeSet<BytePath>,
     /// Milliseconds into the run that first saw it.
     pub first_ms: Option<u64>,
+    /// Milliseconds into the run that last saw it.
+    pub last_ms: Option<u64>,
+    /// How often it happened, over all recordings.
+    pub count: u64,
 }
 
+/// How often a fact happened, when first and when last.
+type Often = (u64, u64, u64);
+
 impl Evidence {
-    fn add(&mut self, recording: &Recording, by: &[ExecutableIndex], first_ms: u64) {
+    fn add(&mut self, recording: &Recording, by: &[ExecutableIndex], (count, first_ms, last_ms): Often) {
         self.by.extend(by.iter().map(|index| recording.executable(*index).clone()));
         self.first_ms = Some(self.first_ms.map_or(first_ms, |first| first.min(first_ms)));
+        // Of old recordings the last sight is not known; the first one is one.
+        self.last_ms = self.last_ms.max(Some(last_ms.max(first_ms)));
+        self.count = self.count.saturating_add(count);
     }
 
     /// The executables in one line, for messages: `/usr/bin/node, /bin/sh`.
@@ -159,10 +169,13 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
         need.count = need.count.saturating_add(syscall.count);
         need.succeeded |= syscall.succeeded;
         need.errors.extend(syscall.errors.iter().cloned());
-        need.evidence.add(recording, &syscall.by, syscall.first_ms);
+        let often = (syscall.count, syscall.first_ms, syscall.last_ms);
+        need.evidence.add(recording, &syscall.by, often);
         need.add_refusals(syscall);
         for tuple in &syscall.args {
-            need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, syscall.first_ms);
+            let first_ms = tuple.first_ms.max(syscall.first_ms);
+            let often = (tuple.count, first_ms, tuple.last_ms);
+            need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, often);
         }
     }
     for file in &recording.files {
@@ -176,12 +189,17 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
             family: (network.family_nr, network.family.clone()),
             socket_type: (network.type_nr, network.socket_type.clone()),
         };
-        out.network.entry(key).or_default().add(recording, &network.by, network.first_ms);
+        out.network.entry(key).or_default().add(
+            recording,
+            &network.by,
+            (network.count, network.first_ms, network.last_ms),
+        );
     }
     for capability in recording.capabilities.iter().filter(|c| c.granted && !c.probe) {
         let entry = out.capabilities.entry(capability.name.clone()).or_default();
         entry.0 = capability.nr;
-        entry.1.add(recording, &capability.by, capability.first_ms);
+        let often = (capability.count, capability.first_ms, capability.last_ms);
+        entry.1.add(recording, &capability.by, often);
     }
 }
 
@@ -195,7 +213,9 @@ fn add_file(out: &mut Requirements, recording: &Recording, file: &FileAccess) {
     };
     need.access |= file.access;
     for permission in file.access.iter() {
-        need.evidence.entry(permission).or_default().add(recording, &file.by, file.first_ms);
+        // How often each of several permissions was needed is not known: at most this often.
+        let often = (file.count, file.first_ms, file.last_ms);
+        need.evidence.entry(permission).or_default().add(recording, &file.by, often);
     }
 }
 

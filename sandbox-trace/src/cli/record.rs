@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use crate::{
     error::{Error, Exit, Result},
     output::{counted, grouped},
     record::{self, Outcome, TargetChoice},
-    recording::Recording,
+    recording::{Recording, Saturation},
     requirements,
 };
 
@@ -205,10 +206,8 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
         counted(outcome.paths(), "path"),
         counted(recording.executables.len() as u64, "executable"),
     ));
-    if let Some(percent) =
-        (outcome.last_new_ms.min(recording.duration_ms) * 100).checked_div(recording.duration_ms)
-    {
-        context.note(format!("  the last new fact came at {percent} % of the run"));
+    if let Some(line) = saturation(recording) {
+        context.note(line);
     }
     if let Some(code) = recording.target.exit_code.filter(|code| *code != 0) {
         context.note(format!("  the command failed: it exited with {code}; the recording is whole"));
@@ -225,6 +224,21 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
     if output != Path::new("-") {
         context.note(format!("  next: sandbox-trace emit-seccomp {name} -o seccomp.json"));
     }
+}
+
+/// When the run stopped teaching, in a sentence.
+fn saturation(recording: &Recording) -> Option<String> {
+    let last = recording.saturation.last()?;
+    let duration = recording.duration_ms;
+    let percent = last.ms.min(duration).saturating_mul(100).checked_div(duration)?;
+    let early = recording.saturation.iter().take_while(|point| point.ms <= duration - duration / 4);
+    let late = last.total().saturating_sub(early.last().map_or(0, Saturation::total));
+    let mut line = format!("  the last new fact came at {percent} % of the run");
+    if late > 0 {
+        let of = format!("{} of {}", grouped(late), counted(last.total(), "fact"));
+        let _ = write!(line, "; {of} came in its last quarter: a longer run may teach more");
+    }
+    Some(line)
 }
 
 fn peaks(recording: &Recording) -> Option<String> {
@@ -253,6 +267,7 @@ fn human_time(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recording::samples;
 
     #[test]
     fn durations_have_units() {
@@ -273,6 +288,21 @@ mod tests {
         for bad in ["", "1", "3MiB", "128KiB", "2GiB", "4294967296GiB", "-1MiB", "1MB"] {
             assert!(ring_size(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_end_says_whether_the_run_still_taught() {
+        let mut recording = samples::calls(&["read"]);
+        assert_eq!(saturation(&recording), None);
+        let point = |ms, paths| Saturation { ms, paths, ..Saturation::default() };
+        recording.duration_ms = 1000;
+        recording.saturation = vec![point(10, 1200), point(700, 1201)];
+        let line = "  the last new fact came at 70 % of the run";
+        assert_eq!(saturation(&recording).as_deref(), Some(line));
+        recording.saturation.push(point(751, 1203));
+        let line = "  the last new fact came at 75 % of the run; 2 of 1,203 facts came in its last quarter: a \
+                    longer run may teach more";
+        assert_eq!(saturation(&recording).as_deref(), Some(line));
     }
 
     #[test]

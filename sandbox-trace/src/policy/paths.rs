@@ -242,6 +242,8 @@ fn evidence_of(need: &FileNeed) -> Evidence {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        out.last_ms = out.last_ms.max(evidence.last_ms);
+        out.count = out.count.max(evidence.count);
     }
     out
 }

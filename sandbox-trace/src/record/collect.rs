@@ -15,6 +15,7 @@ use sandbox_trace_ebpf::{
 
 use super::{
     address::{self, Address},
+    counts::{Counts, FactId, Often, Tallies},
     decode::{Body, Fact, Name},
     files::{File, FileKey, Files},
     filters::{Doubt, Filters, Verdict},
@@ -23,7 +24,6 @@ use super::{
     meaning::{access_of, named},
     roots::Roots,
     seen::{By, ExeId, Seen},
-    store::Table,
     strings::{StringId, Strings},
 };
 use crate::{kernel::tracer::Count, recording::Access};
@@ -44,11 +44,10 @@ const MAX_SCRIPTS: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     pub(super) seen: Seen,
+    pub(super) often: Often,
     pub(super) succeeded: bool,
     pub(super) errors: BTreeSet<u32>,
     pub(super) tuples: BTreeMap<BTreeMap<u8, u64>, Tuple>,
-    /// Keys of the facts that it was made of.
-    pub(super) keys: BTreeSet<u64>,
     /// What callers got that a filter refused.
     pub(super) refused: BTreeSet<String>,
     /// Whether any call got past the filters.
@@ -59,7 +58,8 @@ pub struct Call {
 /// What is known of one tuple of arguments.
 #[derive(Debug, Clone, Default)]
 pub struct Tuple {
-    pub(super) by: By,
+    pub(super) seen: Seen,
+    pub(super) often: Often,
     /// Whether any call with it got past the filters.
     pub(super) passed: bool,
 }
@@ -68,6 +68,7 @@ pub struct Tuple {
 #[derive(Debug, Clone, Default)]
 pub struct Capability {
     pub(super) seen: Seen,
+    pub(super) often: Often,
     pub(super) calls: BTreeSet<(u8, u32)>,
     /// The kernel said of some question that it needs the answer; `None` where it does not say.
     pub(super) needed: Option<bool>,
@@ -79,6 +80,7 @@ pub struct Capability {
 #[derive(Debug, Clone, Default)]
 pub struct Socket {
     pub(super) seen: Seen,
+    pub(super) often: Often,
     /// A security module refused it.
     pub(super) refused: bool,
 }
@@ -121,9 +123,6 @@ pub struct Exe {
     pub(super) path: Option<StringId>,
 }
 
-/// How often facts happened, by the kernel side's key.
-pub type Counts = Table<u64, Count>;
-
 /// Keeps facts until the recording is made of them.
 #[derive(Debug, Default)]
 pub struct Collector {
@@ -145,6 +144,9 @@ pub struct Collector {
     tuple_overflow: u64,
     /// How often facts happened, by key.
     pub(super) counts: Counts,
+    /// Whether the record that is taken in tells what its key belongs to. One that is sent again does not: its names
+    /// may be another path by now, which would get all that was counted.
+    links: bool,
     /// Memory that is taken beside files, strings and counts.
     other_bytes: usize,
 }
@@ -186,6 +188,7 @@ impl Collector {
             let SeenFact { key, count, last_ms } = header.pushed_out;
             self.count_one(key, u64::from(count), u64::from(last_ms));
         }
+        self.links = header.key != 0 && !self.counts.is_linked(header.key);
         match body {
             Body::Count => {
                 let [count, last_ms, ..] = header.args;
@@ -210,8 +213,8 @@ impl Collector {
     /// Goes on with what another one has collected; only counts are taken along.
     pub fn become_of(&mut self, other: Self) {
         let before = std::mem::replace(self, other);
-        for (key, count) in before.counts.iter() {
-            self.count_one(*key, count.count, count.last_ms);
+        for (key, count, last_ms) in before.counts.iter() {
+            self.count_one(key, count, last_ms);
         }
         self.undecodable += before.undecodable;
         self.overflow += before.overflow;
@@ -296,6 +299,7 @@ impl Collector {
             return;
         }
         let exe = self.exe(header);
+        let mut next = self.counts.next;
         let facts = self.facts(header, exe);
         if header.filters != 0 {
             facts.filters.insert(header.filters);
@@ -303,8 +307,14 @@ impl Collector {
         let new = !facts.calls.contains_key(&(header.arch, header.nr));
         let call = facts.calls.entry((header.arch, header.nr)).or_default();
         let mut bytes = call.seen.add(header, exe);
-        // A key and its share of a tree.
-        bytes += if call.keys.insert(header.key) { 16 } else { 0 };
+        if new {
+            call.often.fact = FactId::other(&mut next);
+        }
+        let mut fact = call.often.fact;
+        if header.key == 0 {
+            // A task is still in it, so it was not counted, but it was made.
+            call.often.once_more();
+        }
         let passed = !matches!(verdict, Verdict::Refused(_));
         call.passed |= passed;
         if header.errno != 0 {
@@ -322,18 +332,25 @@ impl Collector {
             full = call.tuples.len() >= MAX_TUPLES && !call.tuples.contains_key(&tuple);
             if !full {
                 let tuple = call.tuples.entry(tuple).or_default();
-                bytes += exe.map_or(0, |exe| tuple.by.add(exe));
+                bytes += tuple.seen.add(header, exe);
                 tuple.passed |= passed;
+                if tuple.often.fact == FactId::NONE {
+                    tuple.often.fact = FactId::other(&mut next);
+                }
+                fact = tuple.often.fact;
             }
         }
         self.other_bytes += bytes;
         self.tuple_overflow += u64::from(full);
         self.distinct.syscalls += u64::from(new);
+        self.counts.next = next;
+        self.link(header.key, fact);
     }
 
     fn capability(&mut self, header: &Header) {
         let [number, ..] = header.args;
         let exe = self.exe(header);
+        let mut next = self.counts.next;
         let facts = self.facts(header, exe);
         let key = (u32::try_from(number).unwrap_or(u32::MAX), header.errno == 0);
         let new = !facts.capabilities.contains_key(&key);
@@ -345,8 +362,14 @@ impl Collector {
             let audited = header.flags & flag::UNAUDITED == 0;
             entry.needed = Some(entry.needed.unwrap_or_default() || audited);
         }
+        if new {
+            entry.often.fact = FactId::other(&mut next);
+        }
+        let fact = entry.often.fact;
         self.other_bytes += bytes;
         self.distinct.capabilities += u64::from(new);
+        self.counts.next = next;
+        self.link(header.key, fact);
     }
 
     fn file(&mut self, header: &Header, mut path: Vec<u8>, target: Option<Vec<u8>>) {
@@ -396,6 +419,7 @@ impl Collector {
         file.refused |= header.flags & flag::REFUSED != 0;
         self.other_bytes += bytes;
         self.distinct.paths += u64::from(known.is_none() && header.errno == 0);
+        self.link(header.key, number.map_or(FactId::NONE, FactId::file));
     }
 
     fn exec(&mut self, header: &Header, path: Vec<u8>, script: Option<Name>) {
@@ -468,6 +492,7 @@ impl Collector {
             if header.errno == Errno::EINPROGRESS as u32 { 0 } else { header.errno },
         );
         let exe = self.exe(header);
+        let mut next = self.counts.next;
         let facts = self.facts(header, exe);
         let new = !facts.network.contains_key(&key);
         if new && facts.network.len() >= MAX_NETWORK {
@@ -477,8 +502,14 @@ impl Collector {
         let socket = facts.network.entry(key).or_default();
         let bytes = socket.seen.add(header, exe);
         socket.refused |= header.flags & flag::REFUSED != 0;
+        if new {
+            socket.often.fact = FactId::other(&mut next);
+        }
+        let fact = socket.often.fact;
         self.other_bytes += bytes;
         self.distinct.network += u64::from(new);
+        self.counts.next = next;
+        self.link(header.key, fact);
     }
 
     /// Takes in a call that a live task is blocked in.
@@ -492,29 +523,39 @@ impl Collector {
         self.call(&Header { exe, ..blocked.header });
     }
 
-    /// Takes in what the kernel side's maps counted.
+    /// Takes in what the kernel side's maps counted, of the facts that are here.
     pub fn count(&mut self, counts: &HashMap<u64, Count>) {
         for (key, count) in counts {
-            self.count_one(*key, count.count, count.last_ms);
+            self.counts.add(*key, count.count, count.last_ms, false);
+        }
+    }
+
+    /// The record's key is this fact's.
+    fn link(&mut self, key: u64, fact: FactId) {
+        if self.links && key != 0 && fact != FactId::NONE {
+            let room = !self.full();
+            self.counts.link(key, fact, room);
         }
     }
 
     fn count_one(&mut self, key: u64, count: u64, last_ms: u64) {
-        let number = match self.counts.find(&key) {
-            None if self.full() => None,
-            None => self.counts.insert(key, Count::default()),
-            known => known,
-        };
-        match number.and_then(|number| self.counts.get_mut(number)) {
-            Some(known) => known.add(count, last_ms),
-            None => self.overflow += 1,
+        let room = !self.full();
+        if !self.counts.add(key, count, last_ms, room) {
+            self.overflow += 1;
         }
     }
 
     /// How often calls with this number were made, on all architectures.
     pub fn calls_with_number(&self, nr: u32) -> u64 {
         let all = self.by_place.iter().flat_map(|facts| facts.calls.iter());
-        all.filter(|((_, n), _)| *n == nr).map(|(_, call)| call.count(&self.counts)).sum()
+        let calls: Vec<&Call> = all.filter(|((_, n), _)| *n == nr).map(|(_, call)| call).collect();
+        if calls.is_empty() {
+            return 0;
+        }
+        let facts = calls
+            .iter()
+            .flat_map(|call| call.tuples.values().map(|tuple| tuple.often.fact).chain([call.often.fact]));
+        self.counts.sum(&facts.collect()).max(1)
     }
 
     /// Waits a moment for what is not known yet of executables.
@@ -545,9 +586,21 @@ impl Collector {
 }
 
 impl Call {
-    /// How often it was made; a call that a task is still blocked in has not been counted, but was made.
-    pub fn count(&self, counts: &Counts) -> u64 {
-        let counted = self.keys.iter().filter_map(|key| counts.get(counts.find(key)?));
-        counted.map(|(_, count)| count.count).sum::<u64>().max(1)
+    /// Takes in how often it, and each tuple, happened.
+    pub fn settle(&mut self, tallies: &Tallies) {
+        self.often.add(tallies.of(self.often.fact));
+        for tuple in self.tuples.values_mut() {
+            tuple.often.add(tallies.of(tuple.often.fact));
+            self.often.add(tuple.often);
+        }
+    }
+}
+
+impl Facts {
+    /// Takes in how often each of these facts happened.
+    pub fn settle(&mut self, tallies: &Tallies) {
+        self.calls.values_mut().for_each(|call| call.settle(tallies));
+        self.network.values_mut().for_each(|socket| socket.often.add(tallies.of(socket.often.fact)));
+        self.capabilities.values_mut().for_each(|one| one.often.add(tallies.of(one.often.fact)));
     }
 }

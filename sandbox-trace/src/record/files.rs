@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use super::{
+    counts::{FactId, Often, Tallies},
     meaning::{error_name, operation, refused_by},
     seen::Seen,
     store::Table,
@@ -105,6 +106,12 @@ impl Order {
         Self { granted: select(false), failed: select(true) }
     }
 
+    /// When each access that was granted was first seen, on the clock of the facts.
+    pub fn first_ns<'a>(&'a self, files: &'a Files) -> impl Iterator<Item = u64> + 'a {
+        let first = |number: &u32| files.get(*number).map(|(_, file)| file.seen.first_ns);
+        self.granted.chunk_by(same(files)).filter_map(move |group| group.iter().filter_map(first).min())
+    }
+
     /// The accesses that were granted, or those that failed, each made as it is asked for. `print` says what the
     /// recording's index of an executable and a time are.
     pub fn accesses<'a>(
@@ -112,23 +119,29 @@ impl Order {
         failed: bool,
         files: &'a Files,
         strings: &'a Strings,
+        tallies: &'a Tallies,
         print: &'a dyn Print,
     ) -> impl Iterator<Item = FileAccess> + 'a {
         let list = if failed { &self.failed } else { &self.granted };
-        let same = |a: &u32, b: &u32| match (files.get(*a), files.get(*b)) {
-            (Some((a, _)), Some((b, _))) => {
-                (a.path, a.link_target, a.errno) == (b.path, b.link_target, b.errno)
-            }
-            _ => false,
-        };
-        // The same access in several places is one fact.
-        list.chunk_by(same).filter_map(move |group| {
+        list.chunk_by(same(files)).filter_map(move |group| {
             let mut entries = group.iter().filter_map(|number| files.get(*number));
             let (key, first) = entries.next()?;
             let mut file = first.clone();
             entries.for_each(|(_, other)| file.merge(other));
-            Some(access(strings, print, *key, &file))
+            let mut often = Often::default();
+            for number in group {
+                often.add(tallies.of(FactId::file(*number)));
+            }
+            Some(access(strings, print, *key, &file, often))
         })
+    }
+}
+
+/// The same access in several places is one fact.
+fn same(files: &Files) -> impl Fn(&u32, &u32) -> bool {
+    |a, b| match (files.get(*a), files.get(*b)) {
+        (Some((a, _)), Some((b, _))) => (a.path, a.link_target, a.errno) == (b.path, b.link_target, b.errno),
+        _ => false,
     }
 }
 
@@ -140,7 +153,8 @@ pub trait Print {
     fn milliseconds(&self, ns: u64) -> u64;
 }
 
-fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File) -> FileAccess {
+fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File, often: Often) -> FileAccess {
+    let first_ms = print.milliseconds(file.seen.first_ns);
     let text = |id: StringId| BytePath::from(strings.get(id));
     let mut operations: Vec<String> =
         (0..64u8).filter(|op| file.operations & bit(*op) != 0).map(|op| operation(op).to_owned()).collect();
@@ -154,7 +168,9 @@ fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File) -> Fi
         operations,
         error: (key.errno != 0).then(|| error_name(key.errno.into())),
         refused_by: refused_by(file.refused),
-        first_ms: print.milliseconds(file.seen.first_ns),
+        count: often.count(),
+        first_ms,
+        last_ms: often.last_ms(first_ms),
         by: print.by(&file.seen),
     }
 }

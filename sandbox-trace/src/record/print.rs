@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    collect::{Boundary, Collector, Counts, Facts, place},
+    collect::{Boundary, Collector, Facts, place},
+    counts::Tallies,
     files::{Files, Order, Print},
     filters::Doubt,
     identity::Identity,
@@ -11,6 +12,7 @@ use super::{
         call_name, capability_name, error_name, family_name, is_probe, operation, refused_by,
         socket_type_name,
     },
+    saturation::{Curve, Kind},
     seen::{ExeId, Seen},
     strings::Strings,
 };
@@ -27,25 +29,30 @@ pub struct Accesses {
     files: Files,
     strings: Strings,
     order: Order,
+    tallies: Tallies,
     names: Names,
 }
 
 impl Accesses {
     /// Those that were granted, or those that failed, in the recording's order.
     pub fn iter(&self, failed: bool) -> impl Iterator<Item = FileAccess> + '_ {
-        self.order.accesses(failed, &self.files, &self.strings, &self.names)
+        self.order.accesses(failed, &self.files, &self.strings, &self.tallies, &self.names)
     }
 }
 
 /// Whether facts of a place count.
-fn counts(boundary: Boundary, of: u8) -> bool {
+fn is_wanted(boundary: Boundary, of: u8) -> bool {
     boundary == Boundary::None || of == place::INSIDE
 }
 
 /// Fills in what was collected, all but the file accesses, which come back apart. `start_ns` is when the recording
 /// began, on the clock of the facts.
 pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording: &mut Recording) -> Accesses {
-    let Collector { by_place, files, strings, exes, counts: how_often, filters, identities, .. } = collector;
+    let Collector { mut by_place, files, strings, exes, counts, filters, identities, .. } = collector;
+    let tallies = counts.tally(files.len());
+    for facts in &mut by_place {
+        facts.settle(&tallies);
+    }
     let [host, setup, mut facts, filtered_setup] = by_place;
     match boundary {
         Boundary::Container => {
@@ -64,7 +71,7 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
     used.extend(facts.network.values().flat_map(|socket| socket.seen.by.iter()));
     used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
     used.extend(facts.credentials.values().flat_map(|by| by.iter()));
-    for (_, file) in files.iter().filter(|(key, _)| counts(boundary, key.place)) {
+    for (_, file) in files.iter().filter(|(key, _)| is_wanted(boundary, key.place)) {
         used.extend(file.seen.by.iter());
     }
     let paths: Vec<Option<BytePath>> =
@@ -81,10 +88,12 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
     };
     let names = Names::of(&used, exes.len(), known, start_ns);
     recording.executables.clone_from(&names.executables);
-    facts.print(&names, &strings, &how_often, recording);
-    drop(how_often);
-    let order = Order::of(&files, &strings, |of| counts(boundary, of));
-    Accesses { files, strings, order, names }
+    let mut curve = facts.curve(&names);
+    facts.print(&names, &strings, recording);
+    let order = Order::of(&files, &strings, |of| is_wanted(boundary, of));
+    order.first_ns(&files).for_each(|ns| curve.add(Kind::Path, names.milliseconds(ns)));
+    recording.saturation = curve.points();
+    Accesses { files, strings, order, tallies, names }
 }
 
 impl Facts {
@@ -97,7 +106,7 @@ impl Facts {
         for (key, call) in calls {
             let mine = self.calls.entry(key).or_default();
             mine.seen.merge(&call.seen);
-            mine.keys.extend(call.keys);
+            mine.often.add(call.often);
             mine.succeeded |= call.succeeded;
             mine.errors.extend(call.errors);
             mine.refused.extend(call.refused);
@@ -105,7 +114,8 @@ impl Facts {
             mine.doubts.extend(call.doubts);
             for (values, tuple) in call.tuples {
                 let mine = mine.tuples.entry(values).or_default();
-                mine.by.merge(&tuple.by);
+                mine.seen.merge(&tuple.seen);
+                mine.often.add(tuple.often);
                 mine.passed |= tuple.passed;
             }
         }
@@ -118,6 +128,7 @@ impl Facts {
             let mine = self.capabilities.entry(key).or_default();
             mine.seen.merge(&capability.seen);
             mine.calls.extend(capability.calls);
+            mine.often.add(capability.often);
             mine.refused |= capability.refused;
             mine.needed = match (mine.needed, capability.needed) {
                 (Some(a), Some(b)) => Some(a || b),
@@ -165,39 +176,60 @@ impl Facts {
         out
     }
 
-    fn print(self, names: &Names, strings: &Strings, counts: &Counts, recording: &mut Recording) {
+    /// New calls, sockets and capabilities over time.
+    fn curve(&self, names: &Names) -> Curve {
+        let mut curve = Curve::default();
+        let mut add = |kind, seen: &Seen| curve.add(kind, names.milliseconds(seen.first_ns));
+        self.calls.values().for_each(|call| add(Kind::Syscall, &call.seen));
+        let granted = self.network.iter().filter(|((.., errno), _)| *errno == 0);
+        granted.for_each(|(_, socket)| add(Kind::Network, &socket.seen));
+        self.capabilities.values().for_each(|capability| add(Kind::Capability, &capability.seen));
+        curve
+    }
+
+    fn print(self, names: &Names, strings: &Strings, recording: &mut Recording) {
         recording.syscalls = self
             .calls
             .into_iter()
-            .map(|((arch, nr), call)| Syscall {
-                arch: specs::arch_name(arch).into(),
-                nr,
-                name: call_name(arch, nr),
-                count: call.count(counts),
-                args: call
-                    .tuples
-                    .into_iter()
-                    .map(|(values, tuple)| ArgTuple {
-                        values,
-                        by: names.indices(tuple.by.iter()),
-                        refused: !tuple.passed,
-                    })
-                    .collect(),
-                errors: call
-                    .errors
-                    .iter()
-                    .map(|e| error_name(*e))
-                    .collect::<BTreeSet<_>>()
-                    .into_iter()
-                    .collect(),
-                succeeded: call.succeeded,
-                refused: (!call.refused.is_empty()).then(|| Refusal {
-                    by: "seccomp".into(),
-                    answers: call.refused.into_iter().collect(),
-                    always: !call.passed,
-                }),
-                first_ms: names.milliseconds(call.seen.first_ns),
-                by: names.by(&call.seen),
+            .map(|((arch, nr), call)| {
+                // The first sight of a tuple may be later than the kernel side's clock tells of the call.
+                let newest = call.tuples.values().map(|tuple| tuple.seen.first_ns).max();
+                let newest = newest.unwrap_or_default().max(call.seen.first_ns);
+                let last_ms = call.often.last_ms(names.milliseconds(newest));
+                Syscall {
+                    arch: specs::arch_name(arch).into(),
+                    nr,
+                    name: call_name(arch, nr),
+                    count: call.often.count(),
+                    args: call
+                        .tuples
+                        .into_iter()
+                        .map(|(values, tuple)| ArgTuple {
+                            values,
+                            count: tuple.often.count(),
+                            first_ms: names.milliseconds(tuple.seen.first_ns),
+                            last_ms: tuple.often.last_ms(names.milliseconds(tuple.seen.first_ns)),
+                            by: names.by(&tuple.seen),
+                            refused: !tuple.passed,
+                        })
+                        .collect(),
+                    errors: call
+                        .errors
+                        .iter()
+                        .map(|e| error_name(*e))
+                        .collect::<BTreeSet<_>>()
+                        .into_iter()
+                        .collect(),
+                    succeeded: call.succeeded,
+                    refused: (!call.refused.is_empty()).then(|| Refusal {
+                        by: "seccomp".into(),
+                        answers: call.refused.into_iter().collect(),
+                        always: !call.passed,
+                    }),
+                    first_ms: names.milliseconds(call.seen.first_ns),
+                    last_ms,
+                    by: names.by(&call.seen),
+                }
             })
             .collect();
         for ((operation_nr, family, kind, protocol, address, errno), socket) in self.network {
@@ -211,7 +243,9 @@ impl Facts {
                 address: address.map(|id| strings.get(id).into()),
                 error: (errno != 0).then(|| error_name(errno)),
                 refused_by: refused_by(socket.refused),
+                count: socket.often.count(),
                 first_ms: names.milliseconds(socket.seen.first_ns),
+                last_ms: socket.often.last_ms(names.milliseconds(socket.seen.first_ns)),
                 by: names.by(&socket.seen),
             };
             if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
@@ -235,7 +269,9 @@ impl Facts {
                     .collect::<BTreeSet<_>>()
                     .into_iter()
                     .collect(),
+                count: capability.often.count(),
                 first_ms: names.milliseconds(capability.seen.first_ns),
+                last_ms: capability.often.last_ms(names.milliseconds(capability.seen.first_ns)),
                 by: names.by(&capability.seen),
             })
             .collect();

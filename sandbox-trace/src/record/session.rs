@@ -82,8 +82,6 @@ pub struct Outcome {
     accesses: Accesses,
     /// Whether a recorded command ended by itself, and failed.
     pub command_failed: bool,
-    /// When the last fact was new, in milliseconds of the run.
-    pub last_new_ms: u64,
 }
 
 impl Outcome {
@@ -155,7 +153,6 @@ struct Session<'a> {
     seen_populated: bool,
     /// Whether a populated target was in the host's mount namespace when the recording began.
     host_at_start: bool,
-    last_new_ns: u64,
 }
 
 impl<'a> Session<'a> {
@@ -191,7 +188,6 @@ impl<'a> Session<'a> {
             status: None,
             seen_populated: false,
             host_at_start: false,
-            last_new_ns: 0,
         }
     }
 
@@ -345,16 +341,10 @@ impl<'a> Session<'a> {
         for _ in 0..AT_ONCE {
             let Some(bytes) = ring.next() else { return true };
             match decode::decode(&bytes) {
-                Some(fact) => {
-                    let (before, time) = (self.collector.distinct.total(), fact.header.time_ns);
-                    match &mut self.awaited {
-                        Some(awaited) => awaited.take(fact, &mut self.collector),
-                        None => self.collector.add(fact),
-                    }
-                    if self.collector.distinct.total() > before {
-                        self.last_new_ns = self.last_new_ns.max(time);
-                    }
-                }
+                Some(fact) => match &mut self.awaited {
+                    Some(awaited) => awaited.take(fact, &mut self.collector),
+                    None => self.collector.add(fact),
+                },
                 None => self.collector.undecodable += 1,
             }
         }
@@ -486,6 +476,7 @@ impl<'a> Session<'a> {
             network: Vec::new(),
             capabilities: Vec::new(),
             credentials: Vec::new(),
+            saturation: Vec::new(),
             resources: self.resources.clone(),
             failed: recording::Failed::default(),
         };
@@ -499,12 +490,7 @@ impl<'a> Session<'a> {
             accesses.iter(true).filter(|f| f.refused_by.is_some()).count(),
         ));
         let failed = self.status.is_some_and(|status| !status.success());
-        Ok(Outcome {
-            command_failed: ended == Ended::Target && failed,
-            last_new_ms: self.last_new_ns.saturating_sub(began.ns) / 1_000_000,
-            recording,
-            accesses,
-        })
+        Ok(Outcome { command_failed: ended == Ended::Target && failed, recording, accesses })
     }
 
     fn host(&self) -> Host {

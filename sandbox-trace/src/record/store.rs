@@ -166,6 +166,11 @@ impl<K: Hash + Eq, V> Table<K, V> {
         Some(entry)
     }
 
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The entry of this number.
     pub fn get(&self, number: u32) -> Option<&(K, V)> {
         self.entries.get(number)

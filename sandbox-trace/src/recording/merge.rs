@@ -1,7 +1,8 @@
 //! Recordings of one workload → one recording. Pure: the same recordings give the same bytes, in whatever order they
 //! are named.
 //!
-//! Facts are united: counts add up, first times are the earliest, executables unite. Merging is commutative and
+//! Facts are united: counts add up, first times are the earliest, last times the latest, executables unite. When new facts
+//! came is dropped: what was new in each run says nothing of when all of them together had seen it. Merging is commutative and
 //! associative; on the facts it is idempotent, on counts and losses it adds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +92,7 @@ fn unite(mut a: Recording, mut b: Recording) -> Recording {
         network: [a.network, b.network].concat(),
         capabilities: [a.capabilities, b.capabilities].concat(),
         credentials: [a.credentials, b.credentials].concat(),
+        saturation: Vec::new(),
         resources: resources(&a.resources, &b.resources),
         failed: Failed {
             files: [a.failed.files, b.failed.files].concat(),
@@ -281,12 +283,16 @@ fn add_call(call: &mut Syscall, other: Syscall) {
         |tuple: &mut ArgTuple, other| {
             add_all(&mut tuple.by, other.by);
             tuple.refused &= other.refused;
+            tuple.count = tuple.count.saturating_add(other.count);
+            tuple.first_ms = tuple.first_ms.min(other.first_ms);
+            tuple.last_ms = tuple.last_ms.max(other.last_ms);
         },
     );
     add_all(&mut call.errors, other.errors);
     call.succeeded |= other.succeeded;
     call.refused = refused(call.refused.take(), other.refused);
     call.first_ms = call.first_ms.min(other.first_ms);
+    call.last_ms = call.last_ms.max(other.last_ms);
     add_all(&mut call.by, other.by);
 }
 
@@ -298,7 +304,9 @@ fn add_file(file: &mut FileAccess, other: FileAccess) {
     file.access |= other.access;
     file.owner = file.owner.zip(other.owner).map(|(a, b)| a && b);
     add_all(&mut file.operations, other.operations);
+    file.count = file.count.saturating_add(other.count);
     file.first_ms = file.first_ms.min(other.first_ms);
+    file.last_ms = file.last_ms.max(other.last_ms);
     add_all(&mut file.by, other.by);
     refuser(&mut file.refused_by, other.refused_by);
 }
@@ -314,7 +322,9 @@ fn add_network(network: &mut NetworkUse, other: NetworkUse) {
     // Other versions may know other names for a number.
     least(&mut network.family, other.family);
     least(&mut network.socket_type, other.socket_type);
+    network.count = network.count.saturating_add(other.count);
     network.first_ms = network.first_ms.min(other.first_ms);
+    network.last_ms = network.last_ms.max(other.last_ms);
     add_all(&mut network.by, other.by);
     refuser(&mut network.refused_by, other.refused_by);
 }
@@ -324,7 +334,9 @@ fn add_capability(capability: &mut CapabilityUse, other: CapabilityUse) {
     capability.probe &= other.probe;
     least(&mut capability.name, other.name);
     add_all(&mut capability.syscalls, other.syscalls);
+    capability.count = capability.count.saturating_add(other.count);
     capability.first_ms = capability.first_ms.min(other.first_ms);
+    capability.last_ms = capability.last_ms.max(other.last_ms);
     add_all(&mut capability.by, other.by);
     refuser(&mut capability.refused_by, other.refused_by);
 }
@@ -339,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        recording::{Access, samples, to_json},
+        recording::{Access, Saturation, samples, to_json},
         requirements::{Evidence, Requirements, fold},
     };
 
@@ -374,7 +386,9 @@ mod tests {
                 refused_by: (failed && first_ms % 2 == 0).then(|| "lsm".into()),
                 operations: vec![if access == 5 { "link" } else { "open" }.to_owned()],
                 error: failed.then(|| "ENXIO".to_owned()),
+                count: first_ms % 7,
                 first_ms,
+                last_ms: first_ms * 3 % 100,
                 by,
             }
         }
@@ -406,7 +420,14 @@ mod tests {
                 let nr = out.syscalls.iter().position(|c| c.name == name).unwrap();
                 let call = &mut out.syscalls[nr];
                 call.args = argument
-                    .map(|n| ArgTuple { values: [(0, n)].into(), by: by.clone(), refused: n % 2 == 0 })
+                    .map(|n| ArgTuple {
+                        values: [(0, n)].into(),
+                        count: first_ms % 3,
+                        first_ms,
+                        last_ms: first_ms + n,
+                        by: by.clone(),
+                        refused: n % 2 == 0,
+                    })
                     .into_iter()
                     .collect();
                 // What is refused, and how, must not depend on the order either.
@@ -415,7 +436,7 @@ mod tests {
                     answers: vec![format!("E{n}")],
                     always: n % 4 == 0,
                 });
-                (call.by, call.first_ms) = (by, first_ms);
+                (call.by, call.first_ms, call.last_ms) = (by, first_ms, first_ms * 7 % 100);
             }
             out.files = files;
             out.failed.files = failed;
@@ -429,7 +450,9 @@ mod tests {
                 address: address.map(|path| PATHS[path].into()),
                 error: None,
                 refused_by: None,
+                count: 2,
                 first_ms: 5,
+                last_ms: 6 + u64::from(family_nr),
                 by,
             }).collect();
             out.capabilities = capabilities.into_iter().map(|(nr, granted, probe, by)| CapabilityUse {
@@ -439,10 +462,13 @@ mod tests {
                 probe,
                 refused_by: None,
                 syscalls: vec!["chown".into()],
+                count: 3,
                 first_ms: 7,
+                last_ms: 8 + u64::from(nr),
                 by,
             }).collect();
             out.credentials = credentials.into_iter().map(|(uid, by)| Credential { uid, gid: uid, by }).collect();
+            out.saturation = vec![Saturation { ms: second.into(), paths: 1, ..Saturation::default() }];
             out.normalize();
             out
         }
@@ -461,7 +487,14 @@ mod tests {
         recording.losses.clear();
         recording.duration_ms = 0;
         recording.resources.cpu_usec = None;
-        recording.syscalls.iter_mut().for_each(|call| call.count = 0);
+        recording.saturation.clear();
+        for call in &mut recording.syscalls {
+            call.count = 0;
+            call.args.iter_mut().for_each(|tuple| tuple.count = 0);
+        }
+        recording.files.iter_mut().chain(&mut recording.failed.files).for_each(|file| file.count = 0);
+        recording.network.iter_mut().chain(&mut recording.failed.network).for_each(|one| one.count = 0);
+        recording.capabilities.iter_mut().for_each(|one| one.count = 0);
         recording
     }
 
@@ -516,6 +549,20 @@ mod tests {
         let error = merge(vec![("a".into(), a), ("b".into(), b)]).unwrap_err();
         assert_eq!(error.exit(), crate::error::Exit::Usage);
         assert!(error.to_string().contains("aarch64"), "{error}");
+    }
+
+    #[test]
+    fn counts_add_up_and_times_span_both() {
+        let mut a = samples::calls(&[]);
+        samples::add(&mut a, "x86_64", "mmap", &[&[(2, 1)]]);
+        let mut b = a.clone();
+        let call = &mut b.syscalls[0];
+        (call.first_ms, call.last_ms) = (1, 5);
+        (call.args[0].count, call.args[0].last_ms) = (40, 900);
+        let whole = merged(&[&a, &b]);
+        let call = &whole.syscalls[0];
+        assert_eq!((call.count, call.first_ms, call.last_ms), (6, 1, 20));
+        assert_eq!((call.args[0].count, call.args[0].first_ms, call.args[0].last_ms), (43, 10, 900));
     }
 
     #[test]

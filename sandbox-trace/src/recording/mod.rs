@@ -64,6 +64,10 @@ pub struct Recording {
     pub capabilities: Vec<CapabilityUse>,
     /// User and group ids that the target ran with.
     pub credentials: Vec<Credential>,
+    /// How many distinct facts there were by when: a run that taught nothing new for long was long enough. Empty in a
+    /// merged recording, and where it is not known.
+    #[serde(default)]
+    pub saturation: Vec<Saturation>,
     /// Peaks of what the target consumed.
     pub resources: Resources,
     /// Attempts that failed, kept apart: they are not needs, but some fail only after the policy was asked.
@@ -180,6 +184,9 @@ pub struct Syscall {
     pub refused: Option<Refusal>,
     /// When it was first seen.
     pub first_ms: u64,
+    /// When it was last seen, to a tenth of a second; 0 if it is not known.
+    #[serde(default)]
+    pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
 }
@@ -200,6 +207,15 @@ pub struct Refusal {
 pub struct ArgTuple {
     /// Position (0–5) → value. Positions that are not listed were not recorded.
     pub values: BTreeMap<u8, u64>,
+    /// How often it happened; 0 if it is not known.
+    #[serde(default)]
+    pub count: u64,
+    /// When it was first seen; 0 if it is not known.
+    #[serde(default)]
+    pub first_ms: u64,
+    /// When it was last seen, to a tenth of a second; 0 if it is not known.
+    #[serde(default)]
+    pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
     /// True if a filter refused every call with these arguments.
@@ -229,8 +245,14 @@ pub struct FileAccess {
     /// `lsm` for an attempt that a security module (AppArmor) refused, where that was seen; else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_by: Option<String>,
+    /// How often it happened; 0 if it is not known.
+    #[serde(default)]
+    pub count: u64,
     /// When it was first seen.
     pub first_ms: u64,
+    /// When it was last seen, to a tenth of a second; 0 if it is not known.
+    #[serde(default)]
+    pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
 }
@@ -260,8 +282,14 @@ pub struct NetworkUse {
     /// `lsm` for an attempt that a security module (AppArmor) refused, where that was seen; else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_by: Option<String>,
+    /// How often it happened; 0 if it is not known.
+    #[serde(default)]
+    pub count: u64,
     /// When it was first seen.
     pub first_ms: u64,
+    /// When it was last seen, to a tenth of a second; 0 if it is not known.
+    #[serde(default)]
+    pub last_ms: u64,
     /// Who did it.
     pub by: Vec<ExecutableIndex>,
 }
@@ -284,8 +312,14 @@ pub struct CapabilityUse {
     pub refused_by: Option<String>,
     /// The system calls in flight when it was asked for.
     pub syscalls: Vec<String>,
+    /// How often it happened; 0 if it is not known.
+    #[serde(default)]
+    pub count: u64,
     /// When it was first seen.
     pub first_ms: u64,
+    /// When it was last seen, to a tenth of a second; 0 if it is not known.
+    #[serde(default)]
+    pub last_ms: u64,
     /// Who asked.
     pub by: Vec<ExecutableIndex>,
 }
@@ -300,6 +334,29 @@ pub struct Credential {
     pub gid: u32,
     /// Who ran so.
     pub by: Vec<ExecutableIndex>,
+}
+
+/// How many distinct facts there were by a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Saturation {
+    /// When the last of them came.
+    pub ms: u64,
+    /// System calls.
+    pub syscalls: u64,
+    /// Granted accesses to files.
+    pub paths: u64,
+    /// Uses of sockets that succeeded.
+    pub network: u64,
+    /// Capabilities.
+    pub capabilities: u64,
+}
+
+impl Saturation {
+    /// Facts of all kinds.
+    pub fn total(&self) -> u64 {
+        let Self { ms: _, syscalls, paths, network, capabilities } = self;
+        [syscalls, paths, network, capabilities].into_iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
 }
 
 /// Peaks over the recording; absent where the host has no controller for it.
@@ -355,6 +412,7 @@ impl Recording {
         }
         self.capabilities.sort_by_key(|c| (c.nr, c.granted));
         self.credentials.sort();
+        self.saturation.sort();
     }
 
     /// True when there is no fact at all: no policy may be made from it.

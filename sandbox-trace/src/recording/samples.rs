@@ -28,6 +28,7 @@ pub(crate) fn calls(names: &[&str]) -> Recording {
         network: vec![],
         capabilities: vec![],
         credentials: vec![],
+        saturation: vec![],
         resources: super::Resources::default(),
         failed: super::Failed::default(),
     };
@@ -46,12 +47,20 @@ pub(crate) fn add(recording: &mut Recording, arch: &str, name: &str, tuples: &[&
         count: 3,
         args: tuples
             .iter()
-            .map(|tuple| ArgTuple { values: tuple.iter().copied().collect(), by: vec![0], refused: false })
+            .map(|tuple| ArgTuple {
+                values: tuple.iter().copied().collect(),
+                count: 3,
+                first_ms: 10,
+                last_ms: 20,
+                by: vec![0],
+                refused: false,
+            })
             .collect(),
         errors: vec![],
         succeeded: true,
         refused: None,
         first_ms: 10,
+        last_ms: 20,
         by: vec![0],
     });
     recording.normalize();

@@ -57,10 +57,11 @@ where
             network,
             capabilities,
             credentials,
+            saturation,
             resources,
             failed: Failed { files: _, network: failed_network },
         } = self.head;
-        let mut out = serializer.serialize_struct("Recording", 17)?;
+        let mut out = serializer.serialize_struct("Recording", 18)?;
         out.serialize_field("schema", schema)?;
         out.serialize_field("tool", tool)?;
         out.serialize_field("complete", complete)?;
@@ -76,6 +77,7 @@ where
         out.serialize_field("network", network)?;
         out.serialize_field("capabilities", capabilities)?;
         out.serialize_field("credentials", credentials)?;
+        out.serialize_field("saturation", saturation)?;
         out.serialize_field("resources", resources)?;
         let failed = FailedDocument { files: &self.failed, network: failed_network };
         out.serialize_field("failed", &failed)?;
@@ -117,7 +119,9 @@ mod tests {
                 refused_by: None,
                 operations: vec!["open".into()],
                 error,
+                count: 2,
                 first_ms: 3,
+                last_ms: 4,
                 by: vec![0],
             });
         }

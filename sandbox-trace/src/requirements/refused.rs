@@ -7,7 +7,7 @@ use super::{NetworkKey, Requirements, SyscallNeed};
 use crate::{
     linux,
     policy::{arguments::namespace_flags, danger},
-    recording::{ExecutableIndex, Recording, Syscall},
+    recording::{ArgTuple, Recording, Syscall},
 };
 
 impl SyscallNeed {
@@ -71,7 +71,7 @@ pub(super) fn set_apart(needs: &mut Requirements) {
 
 /// Sockets that a filter refused: once it lets them through, the security module is asked. A failed socket is in no
 /// list of uses.
-fn refused_sockets(syscall: &Syscall) -> impl Iterator<Item = (NetworkKey, &[ExecutableIndex])> {
+fn refused_sockets(syscall: &Syscall) -> impl Iterator<Item = (NetworkKey, &ArgTuple)> {
     const SOCK_TYPE_MASK: u64 = 0xf;
     let makes = matches!(syscall.name.as_str(), "socket" | "socketpair");
     syscall.args.iter().filter(move |tuple| makes && tuple.refused).filter_map(|tuple| {
@@ -81,15 +81,16 @@ fn refused_sockets(syscall: &Syscall) -> impl Iterator<Item = (NetworkKey, &[Exe
             family: (family, linux::family(family)?.to_owned()),
             socket_type: (kind, linux::socket_type(kind)?.to_owned()),
         };
-        Some((key, tuple.by.as_slice()))
+        Some((key, tuple))
     })
 }
 
 /// Adds the sockets that were refused.
 pub(super) fn add_sockets(needs: &mut Requirements, recording: &Recording) {
     for syscall in &recording.syscalls {
-        for (key, by) in refused_sockets(syscall) {
-            needs.network.entry(key).or_default().add(recording, by, syscall.first_ms);
+        for (key, tuple) in refused_sockets(syscall) {
+            let often = (tuple.count, tuple.first_ms.max(syscall.first_ms), tuple.last_ms);
+            needs.network.entry(key).or_default().add(recording, &tuple.by, often);
         }
     }
 }

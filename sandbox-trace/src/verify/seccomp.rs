@@ -74,7 +74,7 @@ pub fn replay(needs: &Requirements, mut profile: Profile, container: &Container)
     if let Some(base) = runtime.base(container.no_new_privileges)? {
         // runc whoever called it: Docker starts no container itself.
         let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
-        let evidence = Evidence { by: [who.into()].into(), first_ms: None };
+        let evidence = Evidence { by: [who.into()].into(), ..Evidence::default() };
         for name in &base.required {
             match number(name) {
                 Some(nr) => replay.call(Arch::X8664, name, nr, &BTreeMap::new(), &evidence),

@@ -17,7 +17,8 @@ use crate::{
 
 fn need(access: &str, owner: Option<bool>) -> FileNeed {
     let access: Access = access.parse().unwrap();
-    let evidence = Evidence { by: BTreeSet::from(["/usr/bin/agent".into()]), first_ms: Some(1) };
+    let evidence =
+        Evidence { by: BTreeSet::from(["/usr/bin/agent".into()]), first_ms: Some(1), ..Evidence::default() };
     FileNeed { access, owner, evidence: access.iter().map(|one| (one, evidence.clone())).collect() }
 }
 
