@@ -4,3 +4,4 @@
 pub mod calls;
 pub mod files;
 pub mod witness;
+pub mod same_run;
