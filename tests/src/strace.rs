@@ -38,11 +38,13 @@ struct Call<'a> {
     result: &'a str,
 }
 
-/// Working directories: processes that share one (`CLONE_FS`) have the same number.
+/// Working directories: processes that share one (`CLONE_FS`) have the same number. And what is behind the links that
+/// the kernel makes below `/proc/PID`.
 #[derive(Default)]
 struct Folders {
     of: BTreeMap<u32, usize>,
     paths: Vec<Vec<u8>>,
+    links: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Folders {
@@ -55,11 +57,35 @@ impl Folders {
         self.paths.get(*self.of.get(&pid)?)
     }
 
+    /// A child has its parent's executable.
+    fn inherit(&mut self, pid: u32, parent: u32) {
+        if let Some(path) = self.links.get(&of_process(parent, "exe")).cloned() {
+            self.links.insert(of_process(pid, "exe"), path);
+        }
+    }
+
+    /// Notes the paths that a line tells of descriptors: `3<…>`.
+    fn note(&mut self, pid: u32, line: &str) {
+        for (at, _) in line.match_indices('<') {
+            let (head, tail) = line.split_at(at);
+            let digits = head.bytes().rev().take_while(u8::is_ascii_digit).count();
+            if digits > 0
+                && let Some(path) = of_descriptor(tail)
+            {
+                self.links.insert(of_process(pid, &format!("fd/{}", &head[at - digits..])), path);
+            }
+        }
+    }
+
     fn set(&mut self, pid: u32, path: Vec<u8>) {
         if let Some(place) = self.of.get(&pid).and_then(|index| self.paths.get_mut(*index)) {
             *place = path;
         }
     }
+}
+
+fn of_process(pid: u32, name: &str) -> Vec<u8> {
+    format!("/proc/{pid}/{name}").into_bytes()
 }
 
 /// Reads a log; the first process started in `folder`.
@@ -87,17 +113,26 @@ pub fn read(log: &str, folder: &[u8]) -> Witnessed {
                 Some((index, false)) => folders.add(*pid, folders.paths[index].clone()),
                 None => folders.add(*pid, folder.to_vec()),
             }
+            if let Some((parent, _)) = parents.get(pid) {
+                folders.inherit(*pid, *parent);
+            }
         }
+        folders.note(*pid, line);
         let Some(call) = split(line) else { continue };
         if call.result.starts_with("-1") || call.result.starts_with('?') {
             continue;
         }
         match call.name {
-            "chdir" | "fchdir" => match place(&call, 0, folders.get(*pid), *pid) {
+            "chdir" | "fchdir" => match place(&call, 0, &folders, *pid) {
                 Some(path) => folders.set(*pid, path),
                 None => witnessed.unclear.push(line.clone()),
             },
-            _ => uses(&call, folders.get(*pid), *pid, line, &mut witnessed),
+            _ => uses(&call, &folders, *pid, line, &mut witnessed),
+        }
+        if call.name == "execve"
+            && let Some(path) = place(&call, 0, &folders, *pid)
+        {
+            folders.links.insert(of_process(*pid, "exe"), path);
         }
     }
     witnessed
@@ -175,7 +210,7 @@ fn string(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The path in argument `at`, relative to the descriptor before it if the call has one.
-fn place(call: &Call, at: usize, folder: Option<&Vec<u8>>, pid: u32) -> Option<Vec<u8>> {
+fn place(call: &Call, at: usize, folders: &Folders, pid: u32) -> Option<Vec<u8>> {
     let text = call.args.get(at)?;
     if !text.starts_with('"') {
         return of_descriptor(text);
@@ -183,10 +218,11 @@ fn place(call: &Call, at: usize, folder: Option<&Vec<u8>>, pid: u32) -> Option<V
     let given = string(text)?;
     let base = match at.checked_sub(1).and_then(|at| call.args.get(at)) {
         Some(before) if before.contains('<') => of_descriptor(before)?,
-        _ => folder?.clone(),
+        _ => folders.get(pid)?.clone(),
     };
     let path = if given.starts_with(b"/") { given } else { [base, b"/".to_vec(), given].concat() };
-    Some(own(normal(&path), pid))
+    let path = own(normal(&path), pid);
+    Some(folders.links.get(&path).cloned().unwrap_or(path))
 }
 
 /// `/proc/self` as anyone else would call it.
@@ -206,7 +242,7 @@ fn normal(path: &[u8]) -> Vec<u8> {
 }
 
 /// The paths that a call used.
-fn uses(call: &Call, folder: Option<&Vec<u8>>, pid: u32, line: &str, witnessed: &mut Witnessed) {
+fn uses(call: &Call, folders: &Folders, pid: u32, line: &str, witnessed: &mut Witnessed) {
     let flag = |name: &str| call.args.iter().any(|arg| arg.split(['|', ' ', '=']).any(|word| word == name));
     // Where the path is, and what is needed of it.
     let places: Vec<(usize, &'static str)> = match call.name {
@@ -232,12 +268,12 @@ fn uses(call: &Call, folder: Option<&Vec<u8>>, pid: u32, line: &str, witnessed: 
             vec![(0, "k")]
         }
         "mmap" if flag("PROT_EXEC") && !flag("MAP_ANONYMOUS") => vec![(4, "m")],
-        "bind" | "connect" => return addressed(call, folder, line, witnessed),
+        "bind" | "connect" => return addressed(call, folders.get(pid), line, witnessed),
         _ => return,
     };
     for (at, letters) in places {
         let is_resolved = call.args.get(at).is_some_and(|arg| !arg.starts_with('"'));
-        match place(call, at, folder, pid) {
+        match place(call, at, folders, pid) {
             Some(path) => {
                 witnessed.uses.insert(Use { call: call.name.into(), path, is_resolved, letters });
             }
@@ -285,10 +321,11 @@ fn addressed(call: &Call, folder: Option<&Vec<u8>>, line: &str, witnessed: &mut 
     match (text.strip_prefix('@').and_then(string), string(text), folder) {
         (Some(name), _, _) => add([b"unix:@".to_vec(), name].concat(), ""),
         (_, Some(path), Some(folder)) => {
+            let from = if path.starts_with(b"/") { vec![] } else { folder.clone() };
+            let path = normal(&[from, b"/".to_vec(), path].concat());
             add([b"unix:".to_vec(), path.clone()].concat(), "");
             if call.name == "bind" {
-                let from = if path.starts_with(b"/") { vec![] } else { folder.clone() };
-                add(normal(&[from, b"/".to_vec(), path].concat()), "c");
+                add(path, "c");
             }
         }
         _ => witnessed.unclear.push(line.into()),
