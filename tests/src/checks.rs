@@ -3,5 +3,5 @@
 
 pub mod calls;
 pub mod files;
-pub mod witness;
 pub mod same_run;
+pub mod witness;

@@ -161,8 +161,7 @@ fn joined(log: &str) -> Vec<(u32, String)> {
 
 fn name(line: &str) -> Option<&str> {
     let name = line.split_once('(')?.0;
-    let is_name =
-        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     (is_name && !name.is_empty()).then_some(name)
 }
 
@@ -290,7 +289,8 @@ fn opened(call: &Call, line: &str, witnessed: &mut Witnessed) {
         return;
     }
     let creates = flag("O_CREAT") || call.name == "creat";
-    let letters = match (flag("O_WRONLY") || call.name == "creat", flag("O_RDWR"), flag("O_APPEND"), creates) {
+    let letters = match (flag("O_WRONLY") || call.name == "creat", flag("O_RDWR"), flag("O_APPEND"), creates)
+    {
         (true, _, true, true) => "ac",
         (true, _, true, false) => "a",
         (true, _, false, true) => "wc",

@@ -91,7 +91,8 @@ fn missing(recorded: &Recorded, witnessed: &Witnessed, tracer: &str) -> Result<V
 /// What has a path only for show: no policy names it.
 fn is_no_file(used: &Use) -> bool {
     // Memory without a file, which strace shows as a file (`/memfd:name`, `/dev/zero`, `/SYSV…`).
-    used.is_resolved && [b"/memfd:".as_slice(), b"/dev/zero", b"/SYSV"].iter().any(|p| used.path.starts_with(p))
+    used.is_resolved
+        && [b"/memfd:".as_slice(), b"/dev/zero", b"/SYSV"].iter().any(|p| used.path.starts_with(p))
 }
 
 /// The names that the kernel may know a path by: strace shows it as the program gave it, and whether the call follows
@@ -102,7 +103,9 @@ fn candidates(used: &Use) -> Vec<Vec<u8>> {
     if used.is_resolved {
         return found;
     }
-    if let (Some(parent), Some(name)) = (path.parent().and_then(|p| fs::canonicalize(p).ok()), path.file_name()) {
+    if let (Some(parent), Some(name)) =
+        (path.parent().and_then(|p| fs::canonicalize(p).ok()), path.file_name())
+    {
         found.push(parent.join(name).into_os_string().into_vec());
     }
     if matches!(used.letters, "s" | "x")
