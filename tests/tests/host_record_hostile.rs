@@ -113,7 +113,7 @@ fn deep_trees_and_the_longest_path() -> Result<()> {
     }
     let longest = granted.iter().map(Vec::len).max().unwrap_or_default();
     ensure!(longest + attacked.folder.as_os_str().len() + 1 == 4095, "the longest has {longest} bytes");
-    attacked.profiles_hold()
+    Ok(())
 }
 
 #[test]
@@ -234,10 +234,7 @@ fn addresses_that_are_none() -> Result<()> {
         let path = file["path"].as_str().unwrap_or_default();
         ensure!(path.starts_with('/') && !path.starts_with("/aa"), "{file}");
     }
-    ensure!(
-        attacked.recorded.call("x86_64", "getuid").is_some(),
-        "the call that a filter killed for is missing"
-    );
+    ensure!(attacked.recorded.call("x86_64", "openat2").is_some(), "a call with a bad address is missing");
     let named = attacked.recorded.json["executables"].to_string();
     ensure!(!named.contains("kthread"), "a name that a process gave itself: {named}");
     Ok(())
