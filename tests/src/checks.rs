@@ -3,4 +3,5 @@
 
 pub mod calls;
 pub mod files;
+pub mod same_run;
 pub mod witness;

@@ -17,4 +17,5 @@ pub mod rootfs;
 pub mod runc;
 pub mod seccomp;
 pub mod setup;
+pub mod strace;
 pub mod vm;
