@@ -91,7 +91,8 @@ pub struct Who {
     pub exe: u64,
     /// `exe` and all that [`class_of`] depends on, so that a fact is sent again when that changes.
     pub key: u64,
-    filters: u64,
+    /// How many seccomp filters are in force.
+    pub filters: u64,
 }
 
 impl Who {
@@ -194,7 +195,7 @@ pub fn mount_namespace_inum(mnt: u64) -> u32 {
 
 /// Where the task stands; costs reads, so it is asked for new facts only.
 #[inline(always)]
-pub fn class_of(who: &Who) -> u8 {
-    let filtered = if who.filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
-    place::of(address(), who.exe) | filtered
+pub fn class_of(exe: u64, filters: u64) -> u8 {
+    let filtered = if filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
+    place::of(address(), exe) | filtered
 }

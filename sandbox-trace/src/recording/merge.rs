@@ -337,7 +337,11 @@ mod tests {
     fn executables() -> impl Strategy<Value = Vec<Executable>> {
         prop::collection::vec((0usize..4, any::<bool>()), 1..4).prop_map(|list| {
             list.into_iter()
-                .map(|(path, executed)| Executable { path: PATHS[path].into(), executed, ..Executable::default() })
+                .map(|(path, executed)| Executable {
+                    path: PATHS[path].into(),
+                    executed,
+                    ..Executable::default()
+                })
                 .collect()
         })
     }
