@@ -45,6 +45,8 @@ pub mod kind {
     pub const SOCKETCALL: u8 = 15;
     /// May load a seccomp filter: the first argument is the operation.
     pub const SECCOMP: u8 = 16;
+    /// Makes a task, as `CLONE3` does.
+    pub const FORK: u8 = 17;
 }
 
 /// What a call with paths does; user space turns it into accesses.

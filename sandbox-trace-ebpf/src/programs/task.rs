@@ -167,6 +167,31 @@ pub fn identify_current<const OLD: bool>() -> Who {
     identify::<OLD>(current::<OLD>())
 }
 
+/// Remembers what image the current process runs.
+#[inline(always)]
+pub fn note(who: &Who) {
+    // SAFETY: the helper takes nothing.
+    let pids = unsafe { bpf_get_current_pid_tgid() };
+    let _ = maps::PROCESSES.insert((pids >> 32) as u32, who.exe, 0);
+}
+
+/// [`identify_current`] for a task that ends: before Linux 6.16 it has no image any more when that is told.
+#[inline(always)]
+pub fn identify_last<const OLD: bool>() -> Who {
+    let mut who = identify_current::<OLD>();
+    if who.exe == 0 {
+        // SAFETY: the helper takes nothing.
+        let pids = unsafe { bpf_get_current_pid_tgid() };
+        if let Some(exe) = maps::PROCESSES.get_ptr((pids >> 32) as u32) {
+            // SAFETY: a plain number is copied out of the map.
+            who.exe = unsafe { *exe };
+            // As `identify` makes it.
+            who.key = who.key.wrapping_sub(who.filters).wrapping_add(who.exe ^ who.filters);
+        }
+    }
+    who
+}
+
 /// Inode number of the mount namespace that a task is in, 0 if it is in none any more.
 #[inline(always)]
 pub fn mount_namespace_of(task: u64) -> u32 {
