@@ -8,7 +8,10 @@ use sandbox_trace_tests::command;
 #[test]
 fn the_edition_for_old_kernels_records_the_same() -> Result<()> {
     command::require_root()?;
-    let output = Command::new(env!("CARGO_BIN_EXE_checks")).env("SANDBOX_TRACE_EDITION", "old").output()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_checks"))
+        .arg("calls")
+        .env("SANDBOX_TRACE_EDITION", "old")
+        .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
