@@ -2,12 +2,7 @@
 //! with the other test programs in the same folder. `checks calls` leaves out the operations on files. Few recordings, each with many workloads: in a guest without
 //! hardware virtualisation it is the loading of the programs that takes the time.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use sandbox_trace_tests::{
