@@ -47,6 +47,8 @@ pub mod kind {
     pub const SECCOMP: u8 = 16;
     /// Or-ed in: what succeeds is seen at the hooks of the security modules, so that only failures are looked at here.
     pub const HOOKED: u8 = 0x80;
+    /// Makes a task, as `CLONE3` does.
+    pub const FORK: u8 = 17;
 }
 
 /// What a call with paths does; user space turns it into accesses.

@@ -82,7 +82,7 @@ fn a_call_of_the_32_bit_gate_is_not_taken_for_a_64_bit_one() -> Result<()> {
 fn what_never_returns_or_has_no_number_is_seen() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let recorded = record(dir.path(), [CALLS, "signal"])?;
-    for name in ["execve", "exit_group"] {
+    for name in ["execve", "rt_sigreturn", "exit_group"] {
         let call = recorded.call("x86_64", name).with_context(|| format!("no {name}"))?;
         ensure!(call["count"] == 1, "{call}");
         calls::by_only(&recorded, call, Path::new(CALLS))?;

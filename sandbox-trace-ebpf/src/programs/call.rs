@@ -161,12 +161,16 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     let mut call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch), flags };
     if spec.kind == spec::kind::CLONE3 {
         if ret == 0 {
+            task::note(&who);
             // The child's side of the call: its parent may have returned, and have put other things where the
             // structure was. The parent's side says it all.
             return 0;
         }
         // The flags are the first word of the structure; they stand in for its address.
         call.args[0] = read_user(call.args[0]).unwrap_or(0);
+    }
+    if spec.kind == spec::kind::FORK && ret == 0 {
+        task::note(&who);
     }
     key = key.wrapping_add(chosen_arguments(spec.args, &call.args));
     if spec.kind == spec::kind::CREDENTIALS {
@@ -284,7 +288,7 @@ pub fn exited<const OLD: bool>() {
     if orig_ax == u32::MAX {
         return;
     }
-    let who = task::identify_current::<OLD>();
+    let who = task::identify_last::<OLD>();
     // Seccomp kills one thread of many without a return from the call (kernel/seccomp.c, SECCOMP_RET_KILL_THREAD).
     let status: u32 = read_or_zero(task + off!(task_exit_code) as u64);
     let killed = who.is_filtered() && status & 0x7f == SIGSYS;

@@ -17,6 +17,7 @@ use crate::{
 pub fn executed<const OLD: bool>(bprm: *const u8) {
     let task = task::address();
     let who = task::identify_current::<OLD>();
+    task::note(&who);
     let file: u64 = load(bprm, off!(bprm_file));
     let filename: u64 = load(bprm, off!(bprm_filename));
     let interp: u64 = load(bprm, off!(bprm_interp));

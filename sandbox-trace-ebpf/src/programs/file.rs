@@ -13,7 +13,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call::Call,
-    kernel::{count_loss, load, mix, must, off, read, read_or_zero, read_user},
+    kernel::{count_loss, load, mix, must, off, read, read_or_zero, read_user, verified_once},
     ring::{self, Record, Seen},
     task::{self, Who},
     walk,
@@ -33,9 +33,25 @@ const LOCK_EX: u64 = 2;
 const F_RDLCK: i16 = 0;
 const F_WRLCK: i16 = 1;
 
+verified_once! {
+    file_of_descriptor(task, fd) = descriptor_file;
+    mapped_file_old(task, address) = find_mapped_file;
+}
+
 /// The `struct file` behind a descriptor of the current task.
 #[inline(always)]
 pub fn of_descriptor(task: u64, fd: u64) -> Option<u64> {
+    let file = file_of_descriptor(task, fd);
+    (file != 0).then_some(file)
+}
+
+#[inline(always)]
+fn descriptor_file(task: u64, fd: u64) -> u64 {
+    look_up(task, fd).unwrap_or(0)
+}
+
+#[inline(always)]
+fn look_up(task: u64, fd: u64) -> Option<u64> {
     let files: u64 = read(task + off!(task_files) as u64)?;
     if files == 0 {
         return None;
@@ -47,8 +63,7 @@ pub fn of_descriptor(task: u64, fd: u64) -> Option<u64> {
         return None;
     }
     let table: u64 = read(fdt + off!(fdt_fd) as u64)?;
-    let file: u64 = read(table + u64::from(fd) * 8)?;
-    (file != 0).then_some(file)
+    read(table + u64::from(fd) * 8)
 }
 
 /// The open flags of a call: an argument, or the first word of a `struct open_how`. `creat` has none: it is an open
@@ -149,8 +164,8 @@ fn mapped_file(address: u64) -> u64 {
 }
 
 /// [`mapped_file`] where the kernel has no helper for it, but a tree of mappings that can be read: until Linux 6.0.
-#[inline(never)]
-fn mapped_file_old(task: u64, address: u64) -> u64 {
+#[inline(always)]
+fn find_mapped_file(task: u64, address: u64) -> u64 {
     // A red-black tree of the 65,530 mappings that a process may have is at most 32 levels deep.
     const LEVELS: u32 = 40;
     if off!(mm_rb) as u32 == ABSENT {

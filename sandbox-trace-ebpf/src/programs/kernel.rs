@@ -29,6 +29,32 @@ macro_rules! constant {
 }
 pub(crate) use constant;
 
+/// Makes functions that the verifier looks at once, and not at every call: "global" ones, with numbers for arguments and
+/// a number for a result, and nothing known of either. Calls of any other function cost all of its ways each time, and
+/// what follows once more for each way. `name(arguments) = body;`, or with a name for each edition.
+macro_rules! verified_once {
+    ($($name:ident($($argument:ident),*) = $body:ident;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name($($argument: u64),*) -> u64 {
+            $body($($argument),*)
+        }
+    )*};
+    ($($name:ident, $old:ident($($argument:ident),*) = $body:ident;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name($($argument: u64),*) -> u64 {
+            $body::<false>($($argument),*)
+        }
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $old($($argument: u64),*) -> u64 {
+            $body::<true>($($argument),*)
+        }
+    )*};
+}
+pub(crate) use verified_once;
+
 /// Loads a member of a structure whose type the verifier knows. Such loads can't fault: the kernel gives 0.
 #[inline(always)]
 pub fn load<T: Copy>(base: *const u8, offset: usize) -> T {

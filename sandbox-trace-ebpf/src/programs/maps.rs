@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, CgroupArray, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use sandbox_trace_ebpf::{
     KernelLayout, loss, membership, program, record,
@@ -68,6 +68,10 @@ pub static FILES_SEEN: Array<SeenSet> = Array::with_max_entries(FILE_SETS, 0);
 pub static RECENT: PerCpuArray<RecentCall> = PerCpuArray::with_max_entries(RECENT_CALLS, 0);
 /// Slots of [`RECENT`].
 pub const RECENT_CALLS: u32 = 1 << 10;
+
+/// Executables by process, from its first moment or its last exec: for its end, when some kernels have taken it away.
+#[map]
+pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16 << 10, 0);
 
 /// Executables that were started inside another mount namespace than the host's.
 #[map]

@@ -9,7 +9,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{count_loss, mix, off, read, read_or_zero, read_user},
+    kernel::{count_loss, mix, off, read, read_or_zero, read_user, verified_once},
     maps::{self, Scratch},
     ring::{self, Record, Seen},
     task::Who,
@@ -26,9 +26,35 @@ pub struct Base {
     dentry: u64,
 }
 
+verified_once! {
+    linked_descriptor(path) = descriptor_link;
+    first_base(task, directory, path) = find_first_base;
+    second_base(task, directory, path) = find_second_base;
+}
+
+/// Finds where a call's first path starts; false if that directory is not there any more.
+#[inline(always)]
+pub fn find_base(task: u64, directory: u64, path: u64) -> bool {
+    first_base(task, directory, path) != 0
+}
+
+#[inline(always)]
+fn find_first_base(task: u64, directory: u64, path: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    // SAFETY: only one call is looked at on a CPU.
+    u64::from(base_of(task, directory, path, unsafe { &mut (*scratch).names.base1 }))
+}
+
+#[inline(always)]
+fn find_second_base(task: u64, directory: u64, path: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    // SAFETY: as above.
+    u64::from(base_of(task, directory, path, unsafe { &mut (*scratch).names.base2 }))
+}
+
 /// Where a path argument starts: the root, the working directory, or an open directory.
-#[inline(never)]
-pub fn base_of(task: u64, directory: u64, path: u64, base: &mut Base) -> bool {
+#[inline(always)]
+fn base_of(task: u64, directory: u64, path: u64, base: &mut Base) -> bool {
     let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
     let place = if read_user::<u8>(path) == Some(b'/') {
         fs + off!(fs_root_mnt) as u64
@@ -78,7 +104,7 @@ impl Base {
 
 /// The descriptor that `/proc/self/fd/N` names. Only the process itself knows what that link leads to, and the process
 /// may be gone when user space looks.
-#[inline(never)]
+#[inline(always)]
 fn descriptor_link(path: u64) -> u64 {
     const PREFIX: [u64; 2] = [u64::from_le_bytes(*b"/proc/se"), u64::from_le_bytes(*b"lf/fd/\0\0")];
     const PREFIX_BYTES: u64 = 14;
@@ -158,7 +184,7 @@ fn look(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> boo
     *names = Names { flags, path1, path2, descriptor: NO_DESCRIPTOR, base1: Base::NONE, base2: Base::NONE };
     if path1 != 0 && follows(spec.op, flags) {
         // By way of memory, where the verifier does not follow each number of digits apart.
-        names.descriptor = descriptor_link(path1);
+        names.descriptor = linked_descriptor(path1);
         // SAFETY: a reference.
         let descriptor = unsafe { core::ptr::read_volatile(&raw const names.descriptor) };
         if descriptor != NO_DESCRIPTOR
@@ -172,8 +198,8 @@ fn look(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> boo
         path1 = ring::unfollowed(scratch, path1);
     }
     // A NULL path with AT_EMPTY_PATH has no base.
-    (path1 == 0 || base_of(task, directory(spec.dir1), path1, &mut names.base1))
-        && (path2 == 0 || base_of(task, directory(spec.dir2), path2, &mut names.base2))
+    (path1 == 0 || find_base(task, directory(spec.dir1), path1))
+        && (path2 == 0 || second_base(task, directory(spec.dir2), path2) != 0)
 }
 
 #[inline(never)]

@@ -137,7 +137,7 @@ fn send<const OLD: bool>(who: &Who, call: &Call, usage: &Use) {
         key = ring::hash_scratch::<OLD>(key, start, usage.length);
         if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
             // A path: relative ones start from the working directory.
-            names::base_of(task::address(), AT_FDCWD, usage.address + 2, base);
+            names::find_base(task::address(), AT_FDCWD, usage.address + 2);
         }
     }
     key = base.hash::<OLD>(&record, key);

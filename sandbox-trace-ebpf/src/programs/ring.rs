@@ -14,7 +14,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     cgroup,
-    kernel::{constant, count_loss, mix, must, off, read, read_or_zero},
+    kernel::{constant, count_loss, mix, must, off, read, read_or_zero, verified_once},
     maps::{self, Scratch},
     task::{self, Who},
     walk,
@@ -81,9 +81,44 @@ fn now_ms() -> u32 {
     maps::NOW.get(0).copied().unwrap_or(0)
 }
 
+verified_once! {
+    call_seen(key) = note_call;
+    file_seen(key) = note_file;
+    recent_changed(key) = change_recent;
+    send_new_call(key, wake) = send_call;
+    send_new_file(key, wake) = send_file;
+    fill_header(kind, exe, filters) = fill;
+    append_user_string(address) = user_string;
+    append_kernel_string(address) = kernel_string;
+    append_address(address, length) = append_address_here;
+}
+verified_once! {
+    append_path, append_path_old(mnt, dentry) = path;
+    announce_image, announce_image_old(exe, filters) = announce_here;
+    hash_record, hash_record_old(hash, at, length) = hash_here;
+}
+
 /// Whether a fact with this key was sent; if so, it happened once more.
 #[inline(always)]
 pub fn is_seen(seen: Seen, key: u64) -> bool {
+    0 != match seen {
+        Seen::Calls => call_seen(key),
+        Seen::Files => file_seen(key),
+    }
+}
+
+#[inline(always)]
+fn note_call(key: u64) -> u64 {
+    u64::from(note(Seen::Calls, key))
+}
+
+#[inline(always)]
+fn note_file(key: u64) -> u64 {
+    u64::from(note(Seen::Files, key))
+}
+
+#[inline(always)]
+fn note(seen: Seen, key: u64) -> bool {
     let Some(slot) = find(seen, key) else { return false };
     if !add(slot, 1) {
         return false;
@@ -112,9 +147,7 @@ fn add(slot: *mut SeenFact, count: u64) -> bool {
 /// lately is counted in memory of its own.
 #[inline(always)]
 pub fn is_call_seen(key: u64) -> bool {
-    let Some(recent) = maps::RECENT.get_ptr_mut((key >> 22) as u32 & (maps::RECENT_CALLS - 1)) else {
-        return false;
-    };
+    let Some(recent) = recent_of(key) else { return false };
     // SAFETY: a slot of this CPU.
     unsafe {
         if (*recent).key == key {
@@ -123,19 +156,25 @@ pub fn is_call_seen(key: u64) -> bool {
             return true;
         }
     }
-    change_recent(recent, key)
+    recent_changed(key) != 0
+}
+
+#[inline(always)]
+fn recent_of(key: u64) -> Option<*mut RecentCall> {
+    maps::RECENT.get_ptr_mut((key >> 22) as u32 & (maps::RECENT_CALLS - 1))
 }
 
 /// Gives a slot of [`maps::RECENT`] to another call, if that was sent.
-#[inline(never)]
-fn change_recent(recent: *mut RecentCall, key: u64) -> bool {
+#[inline(always)]
+fn change_recent(key: u64) -> u64 {
+    let Some(recent) = recent_of(key) else { return 0 };
     settle(recent);
     let seen = find(Seen::Calls, key).is_some();
     if seen {
         // SAFETY: a slot of this CPU.
         unsafe { *recent = RecentCall { key, count: 1, last_ms: u64::from(now_ms()) } };
     }
-    seen
+    u64::from(seen)
 }
 
 /// Moves what this CPU counted to the fact's slot, or to user space if that is gone.
@@ -214,7 +253,7 @@ impl Record {
     /// Fills in the header. Not before [`announce`]: that uses the same buffer.
     #[inline(always)]
     pub fn fill(&mut self, kind: u8, who: &Who) {
-        fill(self.buffer(), kind, who);
+        fill_header(u64::from(kind), who.exe, who.filters);
     }
 
     /// The header.
@@ -227,45 +266,19 @@ impl Record {
     /// Appends the path of (`mnt`, `dentry`), last component first, each with a NUL; gives its length.
     #[inline(always)]
     pub fn path<const OLD: bool>(&mut self, mnt: u64, dentry: u64) -> u64 {
-        let start = self.end();
-        walk::copy::<OLD>(mnt, dentry, start);
-        // SAFETY: this CPU's own.
-        let walk = unsafe { &(*self.scratch).walk };
-        if walk.is_cut() {
-            self.header().flags |= flag::CUT;
-        }
-        self.set_end(walk.end());
-        walk.end().wrapping_sub(start)
+        if OLD { append_path_old(mnt, dentry) } else { append_path(mnt, dentry) }
     }
 
     /// Appends a string of the target's memory without its NUL, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn user_string(&mut self, address: u64) -> u64 {
-        let mut length = 0;
-        if address != 0
-            && let Some(at) = self.room()
-        {
-            // SAFETY: `room` says that 4096 bytes fit behind `at`.
-            let n = unsafe { bpf_probe_read_user_str(at.cast(), 4096, address as *const _) };
-            // Until Linux 6.13 an empty string counts 0 bytes, without its NUL: the path of a call with AT_EMPTY_PATH.
-            let n = if n == 0 { 1 } else { n };
-            length = self.advance(n, loss::STRING_UNREADABLE);
-        }
-        unfollowed(self.scratch, length)
+        append_user_string(address)
     }
 
     /// Appends a string of kernel memory without its NUL, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn kernel_string(&mut self, address: u64) -> u64 {
-        let mut length = 0;
-        if address != 0
-            && let Some(at) = self.room()
-        {
-            // SAFETY: as above.
-            let n = unsafe { bpf_probe_read_kernel_str(at.cast(), 4096, address as *const _) };
-            length = self.advance(n, loss::KERNEL_READ);
-        }
-        unfollowed(self.scratch, length)
+        append_kernel_string(address)
     }
 
     /// Takes in a string of `n` bytes with its NUL, and pads it with zeros, so that it can be hashed in
@@ -307,20 +320,7 @@ impl Record {
     /// Appends a socket address of the target's memory, or nothing for a null pointer; gives its length.
     #[inline(always)]
     pub fn address(&mut self, address: u64, length: u64) -> u64 {
-        let mut appended = 0;
-        if address != 0
-            && let Some(at) = self.room()
-        {
-            let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
-            // SAFETY: as above; the length is below 256.
-            if unsafe { bpf_probe_read_user(at.cast(), length as u32, address as *const _) } == 0 {
-                self.set_end((self.end() + length + 7) & !7);
-                appended = length;
-            } else {
-                count_loss(loss::STRING_UNREADABLE);
-            }
-        }
-        unfollowed(self.scratch, appended)
+        append_address(address, length)
     }
 
     /// Appends a socket address of the kernel's memory.
@@ -353,6 +353,14 @@ impl Record {
     /// fact happens again. With `wake` the reader is told at once.
     #[inline(always)]
     pub fn send_new(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
+        0 != match seen {
+            Seen::Calls => send_new_call(key, u64::from(wake)),
+            Seen::Files => send_new_file(key, u64::from(wake)),
+        }
+    }
+
+    #[inline(always)]
+    fn send_and_note(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
         let Some(slot) = place(self.scratch, seen, key) else { return false };
         let header = self.header();
         header.key = key;
@@ -395,15 +403,88 @@ impl Record {
     }
 }
 
-#[inline(never)]
-fn fill(buffer: *mut u8, kind: u8, who: &Who) {
+/// The record that is under way on this CPU.
+#[inline(always)]
+fn under_way() -> Option<Record> {
+    maps::scratch().map(|scratch| Record { scratch })
+}
+
+#[inline(always)]
+fn send_call(key: u64, wake: u64) -> u64 {
+    u64::from(under_way().is_some_and(|mut record| record.send_and_note(Seen::Calls, key, wake != 0)))
+}
+
+#[inline(always)]
+fn send_file(key: u64, wake: u64) -> u64 {
+    u64::from(under_way().is_some_and(|mut record| record.send_and_note(Seen::Files, key, wake != 0)))
+}
+
+#[inline(always)]
+fn user_string(address: u64) -> u64 {
+    if address == 0 {
+        return 0;
+    }
+    let Some(mut record) = under_way() else { return 0 };
+    let Some(at) = record.room() else { return 0 };
+    // SAFETY: `room` says that 4096 bytes fit behind `at`.
+    let n = unsafe { bpf_probe_read_user_str(at.cast(), 4096, address as *const _) };
+    // Until Linux 6.13 an empty string counts 0 bytes, without its NUL: the path of a call with AT_EMPTY_PATH.
+    let n = if n == 0 { 1 } else { n };
+    record.advance(n, loss::STRING_UNREADABLE)
+}
+
+#[inline(always)]
+fn kernel_string(address: u64) -> u64 {
+    if address == 0 {
+        return 0;
+    }
+    let Some(mut record) = under_way() else { return 0 };
+    let Some(at) = record.room() else { return 0 };
+    // SAFETY: as above.
+    let n = unsafe { bpf_probe_read_kernel_str(at.cast(), 4096, address as *const _) };
+    record.advance(n, loss::KERNEL_READ)
+}
+
+#[inline(always)]
+fn append_address_here(address: u64, length: u64) -> u64 {
+    if address == 0 {
+        return 0;
+    }
+    let Some(mut record) = under_way() else { return 0 };
+    let Some(at) = record.room() else { return 0 };
+    let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
+    // SAFETY: as above; the length is below 256.
+    if unsafe { bpf_probe_read_user(at.cast(), length as u32, address as *const _) } != 0 {
+        count_loss(loss::STRING_UNREADABLE);
+        return 0;
+    }
+    record.set_end((record.end() + length + 7) & !7);
+    length
+}
+
+#[inline(always)]
+fn path<const OLD: bool>(mnt: u64, dentry: u64) -> u64 {
+    let Some(mut record) = under_way() else { return 0 };
+    let start = record.end();
+    walk::copy::<OLD>(mnt, dentry, start);
+    // SAFETY: this CPU's own.
+    let walk = unsafe { &(*record.scratch).walk };
+    if walk.is_cut() {
+        record.header().flags |= flag::CUT;
+    }
+    record.set_end(walk.end());
+    walk.end().wrapping_sub(start)
+}
+
+#[inline(always)]
+fn fill(kind: u64, exe: u64, filters: u64) -> u64 {
+    let Some(mut record) = under_way() else { return 0 };
     let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
     // SAFETY: the helpers take nothing.
     let (pids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
-    // SAFETY: the scratch buffer is aligned and larger than the header.
-    let header = unsafe { &mut *buffer.cast::<Header>() };
+    let header = record.header();
     header.time_ns = now;
-    header.exe = who.exe;
+    header.exe = exe;
     header.key = 0;
     header.pushed_out = SeenFact::NONE;
     header.args = [0; 6];
@@ -415,31 +496,37 @@ fn fill(buffer: *mut u8, kind: u8, who: &Who) {
     header.errno = 0;
     header.flags = 0;
     header.call_flags = 0;
-    header.kind = kind;
+    header.kind = kind as u8;
     header.arch = 0;
-    header.class = task::class_of(who);
+    header.class = task::class_of(exe, filters);
     header.op = 0;
     header.mask = 0;
     header.filters = 0;
     header.cgroup = cgroup::current_id();
+    1
 }
 
 /// Sends the path of the task's executable, if this is the first that is heard of it.
-#[inline(never)]
+#[inline(always)]
 pub fn announce<const OLD: bool>(who: &Who) {
-    if who.exe == 0 || is_seen(Seen::Calls, who.exe) {
-        return;
+    let _ = if OLD { announce_image_old(who.exe, who.filters) } else { announce_image(who.exe, who.filters) };
+}
+
+#[inline(always)]
+fn announce_here<const OLD: bool>(exe: u64, filters: u64) -> u64 {
+    if exe == 0 || is_seen(Seen::Calls, exe) {
+        return 0;
     }
     let file = task::image(task::address());
     if file == 0 {
-        return;
+        return 0;
     }
     // `struct path` is the mount, then the dentry.
-    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
-    let Some(mut record) = Record::empty() else { return };
-    record.fill(record::kind::EXECUTABLE, who);
+    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return 0 };
+    let Some(mut record) = Record::empty() else { return 0 };
+    fill_header(u64::from(record::kind::EXECUTABLE), exe, filters);
     record.path::<OLD>(mnt, dentry);
-    record.send_new(Seen::Calls, who.exe, false);
+    u64::from(record.send_new(Seen::Calls, exe, false))
 }
 
 /// The same value, by way of memory that the verifier does not follow: so that two ways to get here, with different
@@ -486,8 +573,13 @@ unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
 }
 
 /// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros behind them, into a key.
-#[inline(never)]
+#[inline(always)]
 pub fn hash_scratch<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
+    if OLD { hash_record_old(hash, at, length) } else { hash_record(hash, at, length) }
+}
+
+#[inline(always)]
+fn hash_here<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return hash };
     // SAFETY: as in `hash_step`.
     let hashing = unsafe { &mut (*scratch).hashing };

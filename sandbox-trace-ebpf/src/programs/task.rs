@@ -91,7 +91,8 @@ pub struct Who {
     pub exe: u64,
     /// `exe` and all that [`class_of`] depends on, so that a fact is sent again when that changes.
     pub key: u64,
-    filters: u64,
+    /// How many seccomp filters are in force.
+    pub filters: u64,
 }
 
 impl Who {
@@ -166,6 +167,31 @@ pub fn identify_current<const OLD: bool>() -> Who {
     identify::<OLD>(current::<OLD>())
 }
 
+/// Remembers what image the current process runs.
+#[inline(always)]
+pub fn note(who: &Who) {
+    // SAFETY: the helper takes nothing.
+    let pids = unsafe { bpf_get_current_pid_tgid() };
+    let _ = maps::PROCESSES.insert((pids >> 32) as u32, who.exe, 0);
+}
+
+/// [`identify_current`] for a task that ends: before Linux 6.16 it has no image any more when that is told.
+#[inline(always)]
+pub fn identify_last<const OLD: bool>() -> Who {
+    let mut who = identify_current::<OLD>();
+    if who.exe == 0 {
+        // SAFETY: the helper takes nothing.
+        let pids = unsafe { bpf_get_current_pid_tgid() };
+        if let Some(exe) = maps::PROCESSES.get_ptr((pids >> 32) as u32) {
+            // SAFETY: a plain number is copied out of the map.
+            who.exe = unsafe { *exe };
+            // As `identify` makes it.
+            who.key = who.key.wrapping_sub(who.filters).wrapping_add(who.exe ^ who.filters);
+        }
+    }
+    who
+}
+
 /// Inode number of the mount namespace that a task is in, 0 if it is in none any more.
 #[inline(always)]
 pub fn mount_namespace_of(task: u64) -> u32 {
@@ -194,7 +220,7 @@ pub fn mount_namespace_inum(mnt: u64) -> u32 {
 
 /// Where the task stands; costs reads, so it is asked for new facts only.
 #[inline(always)]
-pub fn class_of(who: &Who) -> u8 {
-    let filtered = if who.filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
-    place::of(address(), who.exe) | filtered
+pub fn class_of(exe: u64, filters: u64) -> u8 {
+    let filtered = if filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
+    place::of(address(), exe) | filtered
 }

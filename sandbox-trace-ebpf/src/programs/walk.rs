@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use sandbox_trace_ebpf::{loss, record};
 
 use crate::{
-    kernel::{count_loss, mix, must, off, read},
+    kernel::{count_loss, mix, must, off, read, verified_once},
     maps,
     ring::{self, Step},
 };
@@ -121,9 +121,19 @@ unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
     0
 }
 
+verified_once! {
+    walk_hash, walk_hash_old(mnt, dentry, key) = hash_here;
+    walk_copy, walk_copy_old(mnt, dentry, at) = copy_here;
+}
+
 /// Mixes every component of the path into a key: a rename of any ancestor changes it.
-#[inline(never)]
+#[inline(always)]
 pub fn hash<const OLD: bool>(mnt: u64, dentry: u64, key: u64) -> u64 {
+    if OLD { walk_hash_old(mnt, dentry, key) } else { walk_hash(mnt, dentry, key) }
+}
+
+#[inline(always)]
+fn hash_here<const OLD: bool>(mnt: u64, dentry: u64, key: u64) -> u64 {
     let Some(walk) = current() else { return key };
     walk.start(mnt, dentry, key, 0);
     run::<OLD>(hash_step);
@@ -159,9 +169,15 @@ unsafe extern "C" fn copy_step(_index: u32, _context: *mut c_void) -> i64 {
 
 /// Copies the names of a path to this CPU's scratch buffer at `at`, last component first, each with its NUL.
 /// [`Walk::end`] and [`Walk::is_cut`] say what came of it: a result on the stack would be one that the verifier follows.
-#[inline(never)]
+#[inline(always)]
 pub fn copy<const OLD: bool>(mnt: u64, dentry: u64, at: u64) {
-    let Some(walk) = current() else { return };
+    let _ = if OLD { walk_copy_old(mnt, dentry, at) } else { walk_copy(mnt, dentry, at) };
+}
+
+#[inline(always)]
+fn copy_here<const OLD: bool>(mnt: u64, dentry: u64, at: u64) -> u64 {
+    let Some(walk) = current() else { return 0 };
     walk.start(mnt, dentry, at, at + record::PATH_BYTES as u64);
     run::<OLD>(copy_step);
+    1
 }

@@ -14,8 +14,8 @@ use crate::{
 pub(super) const VERSION: Subject = Subject {
     id: "kernel",
     title: "Linux kernel",
-    why: "The programs need bpf_loop (Linux 5.17); capabilities are observed from Linux 6.14 on, where the kernel has \
-          a tracepoint for them.",
+    why: "The programs need what Linux 5.10 brought; capabilities are observed from Linux 6.14 on, where the kernel \
+          has a tracepoint for them.",
     needed: true,
 };
 pub(super) const BTF: Subject = Subject {
@@ -41,8 +41,8 @@ pub(super) const SECCOMP: Subject = Subject {
     needed: false,
 };
 
-/// `bpf_loop`.
-const OLDEST: (u32, u32) = (5, 17);
+/// Tail calls from programs that have functions.
+const OLDEST: (u32, u32) = (5, 10);
 /// The tracepoint `cap_capable`.
 const WITH_CAPABILITIES: (u32, u32) = (6, 14);
 const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
@@ -58,8 +58,8 @@ fn judge_version(of: Subject, release: &str) -> Check {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < OLDEST => of.missing(
-            format!("{release}, older than 5.17"),
-            "boot Linux 5.17 or later; 6.14 sees capabilities too",
+            format!("{release}, older than 5.10"),
+            "boot Linux 5.10 or later; 6.14 sees capabilities too",
         ),
         (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < WITH_CAPABILITIES => of.warning(
             format!("{release}: capabilities may not be observed"),
@@ -133,7 +133,7 @@ fn judge_program(Probe { name, answer }: Probe) -> Check {
         ),
         Err(error) => of.missing(
             error.in_one_line(),
-            "run as root on Linux 5.17 or later; where that is so, report this line with the kernel's version",
+            "run as root on Linux 5.10 or later; where that is so, report this line with the kernel's version",
         ),
     })
 }
@@ -193,8 +193,9 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         for (release, status) in [
-            ("5.10.0-32-cloud-amd64", Status::Missing),
-            ("5.17.0", Status::Warning),
+            ("5.4.0-190-generic", Status::Missing),
+            ("5.9.16", Status::Missing),
+            ("5.10.0-32-cloud-amd64", Status::Warning),
             ("6.1.0-38-amd64", Status::Warning),
             ("6.14.0-rc1", Status::Ok),
             ("6.18.44+", Status::Ok),

@@ -98,7 +98,9 @@ const TABLE: &[(&str, CallSpec)] = &[
     ("setresuid32", fd(kind::CREDENTIALS, 0, NONE)),
     ("setresgid32", fd(kind::CREDENTIALS, 0, NONE)),
     // Arguments alone.
-    ("clone", args(0b1)),
+    ("clone", CallSpec { kind: kind::FORK, args: 0b1, ..P }),
+    ("fork", CallSpec { kind: kind::FORK, ..P }),
+    ("vfork", CallSpec { kind: kind::FORK, ..P }),
     ("clone3", CallSpec { kind: kind::CLONE3, args: 0b1, ..P }),
     ("unshare", args(0b1)),
     ("setns", args(0b10)),

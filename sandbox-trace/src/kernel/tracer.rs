@@ -435,12 +435,8 @@ fn verify_together(ebpf: &mut Ebpf, edition: Edition, btf: &Btf) -> Result<()> {
 }
 
 fn btf_program<'a>(ebpf: &'a mut Ebpf, edition: Edition, name: &str) -> Result<&'a mut BtfTracePoint> {
-    // Those of cgroups have one edition.
-    let edition = if CGROUPS.contains(&name) { Edition::New } else { edition };
-    ebpf.program_mut(&edition.program(name))
-        .ok_or_else(|| damaged(name))?
-        .try_into()
-        .map_err(|e| refused(name, e))
+    let own = if CGROUPS.contains(&name) { name.to_owned() } else { edition.program(name) };
+    ebpf.program_mut(&own).ok_or_else(|| damaged(name))?.try_into().map_err(|e| refused(name, e))
 }
 
 pub(super) fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
