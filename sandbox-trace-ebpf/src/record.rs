@@ -41,6 +41,10 @@ pub mod class {
     pub const SETUP: u8 = 1;
     /// In another mount namespace, running an image from inside.
     pub const INSIDE: u8 = 2;
+    /// Or-ed in: in another mount namespace than the recorder's, be it a copy of the host's: names are looked up there.
+    pub const ELSEWHERE: u8 = 0x40;
+    /// The bits that say where the task stood.
+    pub const PLACE: u8 = 0x3f;
     /// Or-ed in: a seccomp filter beyond the recorder's own is in force.
     pub const FILTERED: u8 = 0x80;
 }

@@ -4,7 +4,7 @@
 use sandbox_trace_ebpf::record::{self, flag};
 
 use crate::{
-    kernel::{load, mix, must, off, read, read_or_zero},
+    kernel::{constant, load, mix, must, off, read, read_or_zero},
     maps,
     names::Base,
     place,
@@ -53,7 +53,7 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];
     // The reader must get hold of a mount namespace while it lives: names are looked up in it.
-    record.send_new(Seen::Files, key, !place::is_host(task::mount_namespace_of(task)));
+    record.send_new(Seen::Files, key, task::mount_namespace_of(task) != constant!(host_mnt_ns));
 }
 
 /// Where a script's name starts from.

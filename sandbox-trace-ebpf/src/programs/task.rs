@@ -222,5 +222,7 @@ pub fn mount_namespace_inum(mnt: u64) -> u32 {
 #[inline(always)]
 pub fn class_of(exe: u64, filters: u64) -> u8 {
     let filtered = if filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
-    place::of(address(), exe) | filtered
+    let task = address();
+    let elsewhere = if mount_namespace_of(task) == constant!(host_mnt_ns) { 0 } else { class::ELSEWHERE };
+    place::of(task, exe) | elsewhere | filtered
 }

@@ -261,7 +261,7 @@ impl Collector {
     }
 
     fn place(header: &Header) -> u8 {
-        match header.class & !class::FILTERED {
+        match header.class & class::PLACE {
             class::SETUP if header.class & class::FILTERED != 0 => place::FILTERED_SETUP,
             class::SETUP => place::SETUP,
             class::INSIDE => place::INSIDE,

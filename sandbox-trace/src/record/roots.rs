@@ -42,12 +42,12 @@ struct Root {
 }
 
 impl Roots {
-    /// Where the names of a fact start. In another mount namespace than the host's it is the root of the first
+    /// Where the names of a fact start. In another mount namespace than the recorder's it is the root of the first
     /// process that was seen there, so that one process's `chroot` does not change the others' names. A process
     /// that is gone is looked up by what was known of it.
     pub fn of(&mut self, header: &Header) -> Place<'_> {
         let tgid = header.tgid;
-        if header.class & !class::FILTERED == class::HOST {
+        if header.class & class::ELSEWHERE == 0 {
             if self.own.is_none() {
                 self.own = open_root("self").ok();
             }
