@@ -36,8 +36,12 @@ pub fn ring_record(data: &[u8]) {
             }
         }
         Body::Network { base, .. } => absolute(base),
-        Body::Call | Body::Capability | Body::Count | Body::Cgroup(_) => {}
-        Body::FilterPart(_) | Body::FilterChain(..) => {}
+        Body::Call
+        | Body::Capability
+        | Body::Count
+        | Body::Cgroup(_)
+        | Body::FilterPart(_)
+        | Body::FilterChain(..) => {}
     }
 }
 

@@ -89,13 +89,12 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     name.push(".part");
     let part = folder.join(name);
     let unnamed = File::options().write(true).mode(0o644).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
-    let (file, named) = match unnamed {
-        Ok(file) => (file, false),
+    let (file, named) = if let Ok(file) = unnamed {
+        (file, false)
+    } else {
         // Not every file system has them (NFS, FUSE): the file gets its temporary name at once.
-        Err(_) => {
-            let _ = fs::remove_file(&part);
-            (File::options().write(true).create_new(true).mode(0o644).open(&part)?, true)
-        }
+        let _ = fs::remove_file(&part);
+        (File::options().write(true).create_new(true).mode(0o644).open(&part)?, true)
     };
     let mut out = io::BufWriter::new(&file);
     let written = write(&mut out).and_then(|()| out.flush());

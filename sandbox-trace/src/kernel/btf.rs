@@ -55,7 +55,7 @@ struct Type {
     /// Whether members have a width beside their place.
     bit_fields: bool,
     /// Size in bytes, or the type that this one refers to.
-    size_or_type: u32,
+    size_or_id: u32,
 }
 
 impl Btf {
@@ -90,7 +90,7 @@ impl Btf {
                 _ => b"",
             };
             // A forward declaration is a kind of its own; a struct without members is none that is looked for.
-            if found.kind == kind::STRUCT && found.size_or_type > 0 && wanted(named) {
+            if found.kind == kind::STRUCT && found.size_or_id > 0 && wanted(named) {
                 let named = named.to_vec();
                 btf.structs.entry(named).or_insert(id);
             } else if matches!(found.kind, kind::TYPEDEF | kind::FUNC) && is_anchor(named) {
@@ -123,7 +123,7 @@ impl Btf {
     pub fn signature(&self, function: &str) -> Option<Vec<String>> {
         let (id, ..) =
             self.anchors.iter().find(|(_, kind, name)| *kind == kind::FUNC && name == function.as_bytes())?;
-        let proto = self.by_id(self.by_id(*id)?.size_or_type)?;
+        let proto = self.by_id(self.by_id(*id)?.size_or_id)?;
         if proto.kind != kind::FUNC_PROTO {
             return None;
         }
@@ -132,7 +132,7 @@ impl Btf {
             let found = self.plain(parameter)?;
             Some(match found.kind {
                 kind::INT | kind::ENUM | kind::ENUM64 => NUMBER.to_owned(),
-                kind::POINTER => match self.plain(found.size_or_type) {
+                kind::POINTER => match self.plain(found.size_or_id) {
                     Some(Type { kind: kind::STRUCT, name, .. }) => {
                         String::from_utf8_lossy(self.string(name)?).into_owned()
                     }
@@ -150,7 +150,7 @@ impl Btf {
         for _ in 0..MAX_DEPTH {
             current = match current.kind {
                 kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG => {
-                    self.by_id(current.size_or_type)?
+                    self.by_id(current.size_or_id)?
                 }
                 _ => return Some(current),
             };
@@ -230,7 +230,7 @@ impl Btf {
             kind: info >> 24 & 0x1f,
             count: (info & 0xffff) as usize,
             bit_fields: info >> 31 == 1,
-            size_or_type: read_u32(&self.bytes, at + 8)?,
+            size_or_id: read_u32(&self.bytes, at + 8)?,
         })
     }
 
@@ -250,8 +250,15 @@ impl Type {
             kind::ARRAY => 12,
             kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => self.count * 12,
             kind::ENUM | kind::FUNC_PROTO => self.count * 8,
-            kind::POINTER | FORWARD | FLOAT => 0,
-            kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::FUNC | kind::TYPE_TAG => 0,
+            kind::POINTER
+            | FORWARD
+            | FLOAT
+            | kind::TYPEDEF
+            | kind::VOLATILE
+            | kind::CONST
+            | kind::RESTRICT
+            | kind::FUNC
+            | kind::TYPE_TAG => 0,
             _ => return None,
         })
     }

@@ -201,7 +201,7 @@ impl Collector {
                 self.filters.add_chain(header.args[0], truncated, &parts);
             }
             Body::Capability => self.capability(&header),
-            Body::File(path, target) => self.file(&header, path, target),
+            Body::File(path, target) => self.file(&header, path, target.as_deref()),
             Body::Names { first, second } => self.names(&header, first, second),
             Body::Exec { path, script } => self.exec(&header, path, script),
             Body::Network { address, base } => self.network(&header, &address, base),
@@ -372,7 +372,7 @@ impl Collector {
         self.link(header.key, fact);
     }
 
-    fn file(&mut self, header: &Header, mut path: Vec<u8>, target: Option<Vec<u8>>) {
+    fn file(&mut self, header: &Header, mut path: Vec<u8>, target: Option<&[u8]>) {
         const S_IFMT: u64 = 0o170_000;
         const S_IFDIR: u64 = 0o040_000;
         let [bits, mode, ..] = header.args;
@@ -380,7 +380,7 @@ impl Collector {
             path.push(b'/');
         }
         let owner = Some(header.flags & flag::OWNER != 0);
-        self.access(header, &path, access_of(bits), owner, target.as_deref());
+        self.access(header, &path, access_of(bits), owner, target);
     }
 
     fn access(

@@ -89,9 +89,11 @@ impl Order {
             rank(a.path)
                 .cmp(&rank(b.path))
                 .then_with(|| a.link_target.map(rank).cmp(&b.link_target.map(rank)))
-                .then_with(|| match a.errno == b.errno {
-                    true => Ordering::Equal,
-                    false => error_name(a.errno.into()).cmp(&error_name(b.errno.into())),
+                .then_with(|| {
+                    if a.errno == b.errno {
+                        return Ordering::Equal;
+                    }
+                    error_name(a.errno.into()).cmp(&error_name(b.errno.into()))
                 })
         };
         let select = |failed: bool| {

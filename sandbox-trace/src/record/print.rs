@@ -70,7 +70,7 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
     used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
     used.extend(facts.network.values().flat_map(|socket| socket.seen.by.iter()));
     used.extend(facts.capabilities.values().flat_map(|c| c.seen.by.iter()));
-    used.extend(facts.credentials.values().flat_map(|by| by.iter()));
+    used.extend(facts.credentials.values().flat_map(super::seen::By::iter));
     for (_, file) in files.iter().filter(|(key, _)| is_wanted(boundary, key.place)) {
         used.extend(file.seen.by.iter());
     }
@@ -291,6 +291,9 @@ struct Known<'a> {
     scripts: BTreeSet<BytePath>,
 }
 
+/// What makes two executables the same.
+type Is<'a> = (BytePath, Option<&'a Identity>);
+
 /// Executables → the recording's list, sorted by path.
 struct Names {
     executables: Vec<Executable>,
@@ -307,7 +310,7 @@ impl Names {
         start_ns: u64,
     ) -> Self {
         // One entry a path and identity, though two mounts or two inodes may have had them.
-        let mut entries: BTreeMap<(BytePath, Option<&Identity>), (Executable, Vec<ExeId>)> = BTreeMap::new();
+        let mut entries: BTreeMap<Is<'_>, (Executable, Vec<ExeId>)> = BTreeMap::new();
         for exe in used {
             let Known { path, identity, executed, scripts } = known(*exe);
             let (entry, exes) = entries.entry((path.clone(), identity)).or_default();

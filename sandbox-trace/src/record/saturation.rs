@@ -91,8 +91,12 @@ mod tests {
             times in prop::collection::vec(0u64..100_000_000, 0..300),
         ) {
             let (mut curve, mut other) = (Curve::default(), Curve::default());
-            times.iter().for_each(|ms| curve.add(Kind::Path, *ms));
-            times.iter().rev().for_each(|ms| other.add(Kind::Path, *ms));
+            for ms in &times {
+                curve.add(Kind::Path, *ms);
+            }
+            for ms in times.iter().rev() {
+                other.add(Kind::Path, *ms);
+            }
             let points = curve.points();
             prop_assert_eq!(&points, &other.points());
             prop_assert!(points.len() <= POINTS);

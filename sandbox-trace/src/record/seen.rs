@@ -43,6 +43,7 @@ pub enum By {
     /// At most two; [`ExeId::MAX`] is none.
     Few([ExeId; 2]),
     /// More than two.
+    #[expect(clippy::box_collection, reason = "it keeps the set as small as its common case")]
     Many(Box<Vec<ExeId>>),
 }
 
@@ -89,7 +90,7 @@ impl By {
                 many.sort_unstable();
                 *self = Self::Many(Box::new(many));
                 // The vector, its allocation, and what an allocator adds to each.
-                size_of::<Vec<ExeId>>() + 8 * size_of::<ExeId>() + 16
+                size_of::<Vec<ExeId>>() + size_of::<[ExeId; 8]>() + 16
             }
             Self::Many(many) => match many.binary_search(&exe) {
                 Ok(_) => 0,

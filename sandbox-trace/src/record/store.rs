@@ -206,12 +206,11 @@ mod tests {
             let (mut table, mut model) = (Table::default(), HashMap::new());
             let mut order = Vec::new();
             for key in keys {
-                match table.find(&key) {
-                    Some(number) => *table.get_mut(number).unwrap() += 1,
-                    None => {
-                        prop_assert_eq!(table.insert(key, 1u32), Some(u32::try_from(order.len()).unwrap()));
-                        order.push(key);
-                    }
+                if let Some(number) = table.find(&key) {
+                    *table.get_mut(number).unwrap() += 1;
+                } else {
+                    prop_assert_eq!(table.insert(key, 1u32), Some(u32::try_from(order.len()).unwrap()));
+                    order.push(key);
                 }
                 *model.entry(key).or_insert(0u32) += 1;
             }
