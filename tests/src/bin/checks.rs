@@ -107,8 +107,8 @@ impl Everything {
         if whole {
             verdicts.of("file operations", files::operations(recorded, self.operations.work(), inodes));
             verdicts.of("who did them", files::executables(recorded, self.operations.work(), fileops));
+            verdicts.of("mounts of a namespace", files::mounts(recorded, self.mounts.work()));
         }
-        verdicts.of("mounts of a namespace", files::mounts(recorded, self.mounts.work()));
     }
 }
 
