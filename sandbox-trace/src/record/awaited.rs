@@ -227,6 +227,11 @@ impl Awaited {
                 scope.meet(hierarchy, &path);
                 if came {
                     tracer.wait_for_cgroups(false)?;
+                    // It may have been removed before that: then the programs have begun to wait again, and were told
+                    // not to.
+                    if scope.populated().is_none() {
+                        tracer.wait_for_cgroups(true)?;
+                    }
                 }
             } else {
                 tracer.dismiss(id);

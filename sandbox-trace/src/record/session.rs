@@ -321,6 +321,7 @@ impl<'a> Session<'a> {
         progress.finish();
         checkpoints.stop();
         self.drain(ring.get_mut());
+        self.settle()?;
         self.collector.wait_for_identities();
         self.conclude(ended, began)
     }
