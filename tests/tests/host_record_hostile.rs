@@ -20,8 +20,8 @@ use sandbox_trace_tests::{
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile");
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 const LIMIT: Duration = Duration::from_secs(60);
-/// No child of this test is larger, the recorder included.
-const MOST_KIB: i64 = 256 << 10;
+/// No child of this test is larger; the AppArmor compiler is one, and by far the largest.
+const MOST_KIB: i64 = 1 << 20;
 
 /// A folder, and what a recorder made of an attack in it.
 struct Attacked {

@@ -289,6 +289,8 @@ impl<'a> Session<'a> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut grace: Option<Instant> = None;
         let ended = loop {
+            // A target that never rests keeps the ring readable: without this the runtime would not look at signals.
+            tokio::task::yield_now().await;
             tokio::select! {
                 guard = ring.readable_mut() => {
                     if let Ok(mut guard) = guard
