@@ -70,7 +70,7 @@ impl Recorder {
         let log = dir.join("recorder.log");
         let recording = dir.join("recording.json");
         let child = Command::new(binary()?)
-            .arg("record")
+            .args(["record", "--hooks", "syscalls"])
             .args(options)
             .envs(environment.iter().copied())
             .arg("-o")

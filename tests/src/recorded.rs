@@ -140,7 +140,14 @@ pub fn recorder(
 ) -> Result<Command> {
     command::require_root()?;
     let mut recorder = Command::new(product::binary()?);
-    recorder.args(["record", "-o"]).arg(file).args(options).arg("--").args(command).stdin(Stdio::null());
+    // What the tests expect is what the calls say; `vm_lsm` holds the hooks against it.
+    recorder
+        .args(["record", "--hooks", "syscalls", "-o"])
+        .arg(file)
+        .args(options)
+        .arg("--")
+        .args(command)
+        .stdin(Stdio::null());
     Ok(recorder)
 }
 

@@ -70,7 +70,7 @@ echo $? > /out/doctor.status
 {TESTS}/checks
 echo $? > /out/checks.status
 set -e
-sandbox-trace record -o /out/recording.json -- {work}
+sandbox-trace record --hooks syscalls -o /out/recording.json -- {work}
 sandbox-trace emit-seccomp /out/recording.json --runtime none -o /out/seccomp.json
 sandbox-trace emit-apparmor /out/recording.json --name recorded -o /out/recorded
 sandbox-trace verify /out/recording.json --seccomp /out/seccomp.json --apparmor /out/recorded
