@@ -12,7 +12,6 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
-    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -20,6 +19,7 @@ use nix::{
 use sandbox_trace_tests::{
     cgroup::Cgroup,
     command::{self, Background},
+    memory,
     product::{self, Recorder},
     recorded::{Recorded, recorder},
 };
@@ -360,42 +360,32 @@ fn an_armed_recorder_has_few_privileges_and_its_command_all() -> Result<()> {
     Ok(())
 }
 
-/// Waits for a recorder's end; gives the largest resident set that it had since that was last cleared, in KiB.
-fn peak_of(recorder: Background) -> Result<i64> {
-    let pid = libc::pid_t::try_from(recorder.0.id())?;
-    // SAFETY: zeros are a valid `rusage`.
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-    // SAFETY: both are this function's own.
-    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
-    // Its number may be another's from here on.
-    std::mem::forget(recorder);
-    ensure!(waited == pid && status == 0, "it ended with {status}");
-    Ok(usage.ru_maxrss)
-}
-
 #[test]
 fn memory_grows_by_little_a_path() -> Result<()> {
-    const PATHS: i64 = 100_000;
+    const PATHS: u64 = 100_000;
     command::require_root()?;
     let dir = tempfile::tempdir()?;
     let (file, log) = (dir.path().join("recording.json"), dir.path().join("log"));
     let cgroup = Cgroup::create()?;
-    let recorder = armed(&log, &["--cgroup", text(cgroup.path())?, "-o", text(&file)?], &[])?;
+    let mut recorder = armed(&log, &["--cgroup", text(cgroup.path())?, "-o", text(&file)?], &[])?;
     let pid = recorder.0.id().to_string();
     // What loading the programs took for a moment is not what a recording takes.
     fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
-    let before: i64 = status(&pid, "VmRSS")?.trim_end_matches(" kB").parse()?;
+    let before: u64 = status(&pid, "VmRSS")?.trim_end_matches(" kB").parse()?;
+    let watch = memory::Watch::new(recorder.0.id());
     // At a pace that a busy machine's reader keeps up with.
     let script =
         "i=0; while [ $i -lt 100 ]; do i=$((i + 1)); \"$0\" missing /nowhere/$i 1000; sleep 0.1; done";
     let mut work = start_in(&cgroup, &["sh", "-c", script, WORKLOAD])?;
     ensure!(work.0.wait()?.success(), "the work failed");
-    let after = peak_of(recorder)?;
+    let status = recorder.0.wait()?;
+    ensure!(status.success(), "the recorder ended with {status}");
+    let after = watch.peak_kib()?;
     let recorded = Recorded::load(&file)?;
     let found = recorded.failed_files().len();
-    let each = (after - before) * 1024 / PATHS;
+    let each = after.saturating_sub(before) * 1024 / PATHS;
     println!("{before} KiB when armed, {after} at most; {each} bytes for each of {found} paths");
-    ensure!(i64::try_from(found)? >= PATHS, "{found} attempts");
+    ensure!(u64::try_from(found)? >= PATHS, "{found} attempts");
     ensure!(before <= 32 << 10, "{before} KiB when armed");
     ensure!(each <= 268, "{each} bytes a path: a million would take more than 256 MiB");
     Ok(())

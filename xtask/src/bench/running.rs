@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -12,13 +12,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use nix::{
-    libc,
     sys::{
         prctl::set_pdeathsig,
         signal::{Signal, kill},
     },
     unistd::Pid,
 };
+
+use sandbox_trace_tests::memory;
 
 use super::cgroups::Group;
 use crate::process;
@@ -41,6 +42,7 @@ pub struct Running {
     lines: Receiver<String>,
     /// What was said so far, for messages.
     said: Vec<String>,
+    peak_rss: u64,
     reaped: bool,
 }
 
@@ -82,7 +84,7 @@ impl Running {
             Listen::Stderr => child.stderr.take().map(lines_of),
         };
         let lines = lines.with_context(|| format!("{name} has no output"))?;
-        Ok(Self { child, name, lines, said: Vec::new(), reaped: false })
+        Ok(Self { child, name, lines, said: Vec::new(), peak_rss: 0, reaped: false })
     }
 
     pub fn pid(&self) -> u32 {
@@ -157,18 +159,13 @@ impl Running {
     }
 
     fn reap(&mut self) -> Result<Option<Ended>> {
-        let pid = i32::try_from(self.pid())?;
-        let mut status = 0;
-        // SAFETY: all fields are numbers; 0 is one.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: both pointers are to what the call writes. The standard library does not wait for this child.
-        let reaped = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
-        if reaped < 0 {
-            return Err(std::io::Error::last_os_error()).context("can't wait for a process");
+        // The last look before its end: the memory of a process is gone when it can be waited for.
+        if let Some(peak) = memory::peak_kib(self.pid()) {
+            self.peak_rss = peak * 1024;
         }
-        self.reaped = reaped == pid;
-        let peak_rss = u64::try_from(usage.ru_maxrss)? * 1024;
-        Ok(self.reaped.then(|| Ended { status: ExitStatus::from_raw(status), peak_rss, said: Vec::new() }))
+        let status = self.child.try_wait().context("can't wait for a process")?;
+        self.reaped = status.is_some();
+        Ok(status.map(|status| Ended { status, peak_rss: self.peak_rss, said: Vec::new() }))
     }
 }
 
