@@ -15,6 +15,11 @@ pub const OPTIONAL: [&str; 5] = [
     "rb_node.rb_right",
 ];
 
+/// A structure that begins with many bytes, which the verifier lets a program read in any width: what
+/// `bpf_rdonly_cast` makes of an address. It stands for any memory, and its first member, of 65 bytes, is all that is
+/// used.
+pub const BYTES_TYPE: &str = "new_utsname";
+
 macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident: $path:literal,)*) => {
         /// Byte offsets into kernel structures, and constants of one recording.
@@ -33,6 +38,10 @@ macro_rules! layout {
             pub stack_regs: u32,
             /// Device number of the host's root file system, as the kernel keeps it.
             pub root_dev: u32,
+            /// BTF id of [`BYTES_TYPE`], for the edition that casts.
+            pub bytes_type: u32,
+            /// For whole words.
+            pub padding: u32,
             /// Inode number of the host's root directory.
             pub root_ino: u64,
             $($(#[$doc])* #[doc = concat!("Offset of `", $path, "`.")] pub $field: u32,)*
@@ -48,6 +57,8 @@ macro_rules! layout {
                 base_filters: 0,
                 stack_regs: 0,
                 root_dev: 0,
+                bytes_type: 0,
+                padding: 0,
                 root_ino: 0,
                 $($field: 0,)*
             };

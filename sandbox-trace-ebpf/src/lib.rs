@@ -37,11 +37,21 @@ pub mod program {
     pub const FILTER: u32 = 4;
     /// Slots of the map.
     pub const COUNT: u32 = 5;
-    /// The programs by index. The edition for kernels before 5.17 has [`OLD`] behind its name.
+    /// The programs by index. The edition for kernels before 5.17 has [`OLD`] behind its name; of [`READERS`] there is
+    /// one with [`CAST`] behind it, too.
     pub const NAMES_BY_INDEX: [&str; COUNT as usize] =
         ["", "sys_exit_file", "sys_exit_names", "sys_exit_network", "sys_exit_filter"];
     /// What the names of programs for kernels before 5.17 end in.
     pub const OLD: &str = "_old";
+    /// What the names of programs for kernels with `bpf_rdonly_cast` end in.
+    pub const CAST: &str = "_cast";
+    /// The programs that come in that edition.
+    pub const READERS: [&str; 3] = ["sys_exit_file", "sys_exit_names", "sys_exit_network"];
+    /// The kernel's function behind that edition.
+    pub const CAST_FUNCTION: &str = "bpf_rdonly_cast";
+    /// Stands for that function in the object, as the number of a helper that there will never be: only the running
+    /// kernel's type information has the function's own number, and user space writes it there.
+    pub const CAST_CALL: u32 = 0x5bca_5700;
 }
 
 /// What could not be held or read, counted per CPU in the map `LOSSES`.

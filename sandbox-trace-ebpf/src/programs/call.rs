@@ -10,7 +10,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     filter,
-    kernel::{constant, load, member, mix, off, read, read_or_zero, read_user},
+    kernel::{LOOPS, OLD, constant, load, member, mix, off, read, read_or_zero, read_user},
     lsm, maps,
     ring::{self, Record, Seen},
     task::{self, Who},
@@ -55,9 +55,9 @@ impl Call {
 
 /// Architecture and number, from the number register and the compat flag.
 #[inline(always)]
-fn number<const OLD: bool>(task: *const u8, orig_ax: u64) -> (u8, u32) {
+fn number<const E: u8>(task: *const u8, orig_ax: u64) -> (u8, u32) {
     let nr = orig_ax as u32;
-    let status: u32 = member::<OLD, _>(task, off!(task_status));
+    let status: u32 = member::<E, _>(task, off!(task_status));
     let (arch, sigreturn) = if status & TS_COMPAT != 0 { (arch::I386, 173) } else { (arch::X86_64, 15) };
     if nr == u32::MAX {
         // Only a return from a signal handler leaves no number.
@@ -135,11 +135,11 @@ fn chosen_arguments(chosen: u8, args: &[u64; 6]) -> u64 {
 
 /// A call returned: everything begins here. Gives the program that the call's kind needs beside, or 0.
 #[inline(always)]
-pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> u32 {
-    let (arch, nr) = number::<OLD>(task, load(regs, off!(regs_orig_ax)));
+pub fn returned<const E: u8>(task: *const u8, regs: *const u8, ret: i64) -> u32 {
+    let (arch, nr) = number::<E>(task, load(regs, off!(regs_orig_ax)));
     let spec = spec_of(slot(arch, nr));
     let errno = if ret < 0 && ret >= -MAX_ERRNO { (-ret) as u32 } else { 0 };
-    let who = task::identify::<OLD>(task);
+    let who = task::identify::<E>(task);
     let mut key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(errno) << 40);
     // A filter answers with an error, or with a signal, which leaves the number as the result.
     let own_number = ret as u32 == load::<u64>(regs, off!(regs_orig_ax)) as u32;
@@ -152,7 +152,7 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     if spec.kind == spec::kind::PLAIN && spec.args == 0 {
         if !ring::is_call_seen(key) {
             let call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch), flags };
-            if sends::<OLD>(&who, &call, key, judged) {
+            if sends::<E>(&who, &call, key, judged) {
                 return program::FILTER;
             }
         }
@@ -182,7 +182,7 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
     let loads = spec.kind == spec::kind::SECCOMP
         && errno == 0
         && (call.args[0] == PR_SET_SECCOMP || call.args[0] == SECCOMP_SET_MODE_FILTER);
-    if (loads || !ring::is_call_seen(key)) && sends::<OLD>(&who, &call, key, judged || loads) {
+    if (loads || !ring::is_call_seen(key)) && sends::<E>(&who, &call, key, judged || loads) {
         return program::FILTER;
     }
     let next = program_for(spec.kind, errno);
@@ -202,7 +202,7 @@ pub fn returned<const OLD: bool>(task: *const u8, regs: *const u8, ret: i64) -> 
 /// Sends a new fact. If its task's filters must be read first it does not, and gives true: then that program does.
 /// Filters that were not met before are read even if the call went through: they are part of a recording.
 #[inline(always)]
-fn sends<const OLD: bool>(who: &Who, call: &Call, key: u64, judged: bool) -> bool {
+fn sends<const E: u8>(who: &Who, call: &Call, key: u64, judged: bool) -> bool {
     if who.is_filtered() {
         let (filter, address) = filter::address_key();
         if filter != 0 && (judged || !filter::is_met(address)) {
@@ -216,7 +216,7 @@ fn sends<const OLD: bool>(who: &Who, call: &Call, key: u64, judged: bool) -> boo
             return true;
         }
     }
-    send::<OLD>(who, call, key, 0);
+    send::<E>(who, call, key, 0);
     false
 }
 
@@ -250,8 +250,8 @@ pub fn program_for(call_kind: u8, errno: u32) -> u32 {
 
 /// Sends a call. `filters` is the key of the filters that judged it, or 0.
 #[inline(never)]
-pub fn send<const OLD: bool>(who: &Who, call: &Call, key: u64, filters: u64) {
-    let Some(mut record) = Record::begin::<OLD>(record::kind::CALL, who) else { return };
+pub fn send<const E: u8>(who: &Who, call: &Call, key: u64, filters: u64) {
+    let Some(mut record) = Record::begin::<E>(record::kind::CALL, who) else { return };
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
@@ -265,22 +265,22 @@ pub fn send<const OLD: bool>(who: &Who, call: &Call, key: u64, filters: u64) {
 
 /// The number of the call that a task (the current one) is in; `u32::MAX` if it is in none.
 #[inline(always)]
-fn number_in_flight<const OLD: bool>(task: u64) -> u32 {
-    if OLD {
+fn number_in_flight<const E: u8>(task: u64) -> u32 {
+    if E == OLD {
         let regs = read_or_zero::<u64>(task + off!(task_stack) as u64) + u64::from(constant!(stack_regs));
         return read_or_zero::<u64>(regs + off!(regs_orig_ax) as u64) as u32;
     }
     // SAFETY: the current task.
-    let regs = unsafe { bpf_task_pt_regs(task::current::<false>().cast_mut().cast()) } as c_long as *const u8;
+    let regs = unsafe { bpf_task_pt_regs(task::current::<LOOPS>().cast_mut().cast()) } as c_long as *const u8;
     load::<u64>(regs, off!(regs_orig_ax)) as u32
 }
 
 /// A task ends: `exit` and `exit_group` never return. A task that is killed has another call's number, or none.
 #[inline(always)]
-pub fn exited<const OLD: bool>() {
+pub fn exited<const E: u8>() {
     let task = task::address();
-    let orig_ax = number_in_flight::<OLD>(task);
-    let (arch, nr) = number::<true>(task as *const u8, u64::from(orig_ax));
+    let orig_ax = number_in_flight::<E>(task);
+    let (arch, nr) = number::<OLD>(task as *const u8, u64::from(orig_ax));
     let is_exit = match arch {
         arch::I386 => nr == 1 || nr == 252,
         _ => nr == 60 || nr == 231,
@@ -288,7 +288,7 @@ pub fn exited<const OLD: bool>() {
     if orig_ax == u32::MAX {
         return;
     }
-    let who = task::identify_last::<OLD>();
+    let who = task::identify_last::<E>();
     // Seccomp kills one thread of many without a return from the call (kernel/seccomp.c, SECCOMP_RET_KILL_THREAD).
     let status: u32 = read_or_zero(task + off!(task_exit_code) as u64);
     let killed = who.is_filtered() && status & 0x7f == SIGSYS;
@@ -299,7 +299,7 @@ pub fn exited<const OLD: bool>() {
     let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(flags) << 40);
     if !ring::is_seen(Seen::Calls, key) {
         let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6], flags };
-        send::<OLD>(&who, &call, key, 0);
+        send::<E>(&who, &call, key, 0);
     }
 }
 
@@ -309,15 +309,15 @@ pub fn capability(capability: u32, ret: i32, flags: u32) {
     /// `linux/sched.h`: a thread of io_uring or vhost, which makes no calls of its own.
     const PF_IO_WORKER: u32 = 0x10;
     let task = task::address();
-    let orig_ax = number_in_flight::<false>(task);
-    let (arch, mut nr) = number::<true>(task as *const u8, u64::from(orig_ax));
+    let orig_ax = number_in_flight::<LOOPS>(task);
+    let (arch, mut nr) = number::<OLD>(task as *const u8, u64::from(orig_ax));
     if orig_ax == u32::MAX {
         // Not in a call: a page fault.
         nr = u32::MAX;
     } else if read_or_zero::<u32>(task + off!(task_flags) as u64) & PF_IO_WORKER != 0 {
         nr = record::IO_URING;
     }
-    let who = task::identify_current::<false>();
+    let who = task::identify_current::<LOOPS>();
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };
     let what = u64::from(nr) << 8 | u64::from(capability) | u64::from(arch) << 40 | 1 << 63;
     let key = mix(mix(who.key, what), u64::from(errno) | u64::from(flags) << 32);
@@ -340,7 +340,7 @@ pub fn capability(capability: u32, ret: i32, flags: u32) {
 
 #[inline(never)]
 fn send_capability(who: &Who, call: &Call, key: u64) {
-    let Some(mut record) = Record::begin::<false>(record::kind::CAPABILITY, who) else { return };
+    let Some(mut record) = Record::begin::<LOOPS>(record::kind::CAPABILITY, who) else { return };
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;

@@ -4,7 +4,7 @@
 use sandbox_trace_ebpf::record::{self, flag};
 
 use crate::{
-    kernel::{constant, load, mix, must, off, read, read_or_zero},
+    kernel::{LOOPS, constant, load, mix, must, off, read, read_or_zero},
     maps,
     names::Base,
     place,
@@ -14,9 +14,9 @@ use crate::{
 
 /// An exec succeeded; `bprm` is the kernel's `struct linux_binprm`.
 #[inline(always)]
-pub fn executed<const OLD: bool>(bprm: *const u8) {
+pub fn executed<const E: u8>(bprm: *const u8) {
     let task = task::address();
-    let who = task::identify_current::<OLD>();
+    let who = task::identify_current::<E>();
     task::note(&who);
     let file: u64 = load(bprm, off!(bprm_file));
     let filename: u64 = load(bprm, off!(bprm_filename));
@@ -35,25 +35,25 @@ pub fn executed<const OLD: bool>(bprm: *const u8) {
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
     let length = record.kernel_string(script);
-    key = ring::hash_scratch::<OLD>(key, start, length);
-    key = base.hash::<OLD>(&record, key);
-    key = walk::hash::<OLD>(mnt, dentry, key);
+    key = ring::hash_scratch::<E>(key, start, length);
+    key = base.hash::<E>(&record, key);
+    key = walk::hash::<E>(mnt, dentry, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
-    ring::announce::<OLD>(&who);
+    ring::announce::<E>(&who);
     let Some(mut record) = Record::empty() else { return };
-    record.fill(record::kind::EXEC, &who);
+    record.fill::<E>(record::kind::EXEC, &who);
     let name_length = record.kernel_string(script);
-    let base_length = base.append::<OLD>(&mut record);
-    let path_length = record.path::<OLD>(mnt, dentry);
+    let base_length = base.append::<E>(&mut record);
+    let path_length = record.path::<E>(mnt, dentry);
     let header = record.header();
     if script != 0 {
         header.flags |= flag::SCRIPT;
     }
     header.args = [name_length, base_length, path_length, 0, 0, 0];
     // The reader must get hold of a mount namespace while it lives: names are looked up in it.
-    record.send_new(Seen::Files, key, task::mount_namespace_of(task) != constant!(host_mnt_ns));
+    record.send_new(Seen::Files, key, task::mount_namespace_of::<LOOPS>(task) != constant!(host_mnt_ns));
 }
 
 /// Where a script's name starts from.
@@ -62,5 +62,5 @@ fn base_of(task: u64, filename: u64) -> Base {
     let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
     let absolute = read::<u8>(filename) == Some(b'/');
     let place = fs + if absolute { off!(fs_root_mnt) } else { off!(fs_pwd_mnt) } as u64;
-    Base::read(place)
+    Base::read::<LOOPS>(place)
 }

@@ -13,7 +13,10 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call::Call,
-    kernel::{count_loss, load, mix, must, off, read, read_or_zero, read_user, verified_once},
+    kernel::{
+        CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, mix, must, off, read, read_or_zero, read_user,
+        verified_once,
+    },
     ring::{self, Record, Seen},
     task::{self, Who},
     walk,
@@ -40,30 +43,30 @@ verified_once! {
 
 /// The `struct file` behind a descriptor of the current task.
 #[inline(always)]
-pub fn of_descriptor(task: u64, fd: u64) -> Option<u64> {
-    let file = file_of_descriptor(task, fd);
+pub fn of_descriptor<const E: u8>(task: u64, fd: u64) -> Option<u64> {
+    let file = if E == CAST { look_up::<E>(task, fd).unwrap_or(0) } else { file_of_descriptor(task, fd) };
     (file != 0).then_some(file)
 }
 
 #[inline(always)]
 fn descriptor_file(task: u64, fd: u64) -> u64 {
-    look_up(task, fd).unwrap_or(0)
+    look_up::<LOOPS>(task, fd).unwrap_or(0)
 }
 
 #[inline(always)]
-fn look_up(task: u64, fd: u64) -> Option<u64> {
-    let files: u64 = read(task + off!(task_files) as u64)?;
+fn look_up<const E: u8>(task: u64, fd: u64) -> Option<u64> {
+    let files: u64 = get::<E, _>(task + off!(task_files) as u64)?;
     if files == 0 {
         return None;
     }
-    let fdt: u64 = read(files + off!(files_fdt) as u64)?;
-    let max: u32 = read(fdt + off!(fdt_max) as u64)?;
+    let fdt: u64 = get::<E, _>(files + off!(files_fdt) as u64)?;
+    let max: u32 = get::<E, _>(fdt + off!(fdt_max) as u64)?;
     let fd = fd as u32;
     if fd >= max {
         return None;
     }
-    let table: u64 = read(fdt + off!(fdt_fd) as u64)?;
-    read(table + u64::from(fd) * 8)
+    let table: u64 = get::<E, _>(fdt + off!(fdt_fd) as u64)?;
+    get::<E, _>(table + u64::from(fd) * 8)
 }
 
 /// The open flags of a call: an argument, or the first word of a `struct open_how`. `creat` has none: it is an open
@@ -80,21 +83,21 @@ pub fn open_flags(call: &Call) -> u64 {
 
 /// A call that works on a file returned.
 #[inline(always)]
-pub fn returned<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+pub fn returned<const E: u8>(task: u64, who: &Who, call: &Call) {
     match call.spec.kind {
-        kind::MMAP => mapped::<OLD>(task, who, call),
-        kind::MPROTECT => protected::<OLD>(task, who, call),
-        kind::FLOCK | kind::FCNTL => locked::<OLD>(task, who, call),
-        kind::FD_SETATTR => changed::<OLD>(task, who, call),
-        _ => opened::<OLD>(task, who, call),
+        kind::MMAP => mapped::<E>(task, who, call),
+        kind::MPROTECT => protected::<E>(task, who, call),
+        kind::FLOCK | kind::FCNTL => locked::<E>(task, who, call),
+        kind::FD_SETATTR => changed::<E>(task, who, call),
+        _ => opened::<E>(task, who, call),
     }
 }
 
 /// A descriptor was opened.
 #[inline(always)]
-fn opened<const OLD: bool>(task: u64, who: &Who, call: &Call) {
-    let Some(file) = must(of_descriptor(task, call.ret as u64)) else { return };
-    let Some(flags) = must(read::<u32>(file + off!(file_flags) as u64)) else { return };
+fn opened<const E: u8>(task: u64, who: &Who, call: &Call) {
+    let Some(file) = must(of_descriptor::<E>(task, call.ret as u64)) else { return };
+    let Some(flags) = must(get::<E, u32>(file + off!(file_flags) as u64)) else { return };
     if flags & O_PATH != 0 {
         return;
     }
@@ -115,21 +118,21 @@ fn opened<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     if asked & O_TRUNC != 0 {
         bits |= access::WRITE | access::SETATTR;
     }
-    accessed::<OLD>(who, call, file, bits, op::OPEN);
+    accessed::<E>(who, call, file, bits, op::OPEN);
 }
 
 /// Memory was mapped.
 #[inline(always)]
-fn mapped<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+fn mapped<const E: u8>(task: u64, who: &Who, call: &Call) {
     let protection = call.arg(call.spec.flags);
-    let personality: u32 = read_or_zero(task + off!(task_personality) as u64);
+    let personality: u32 = get_or_zero::<E, _>(task + off!(task_personality) as u64);
     let executable =
         protection & PROT_EXEC != 0 || (personality & READ_IMPLIES_EXEC != 0 && protection & PROT_READ != 0);
     if !executable || call.arg(3) & MAP_ANONYMOUS != 0 {
         return;
     }
-    if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
-        accessed::<OLD>(who, call, file, access::MAP_EXEC, op::MMAP);
+    if let Some(file) = of_descriptor::<E>(task, call.arg(call.spec.dir1)) {
+        accessed::<E>(who, call, file, access::MAP_EXEC, op::MMAP);
     }
 }
 
@@ -149,7 +152,7 @@ fn mapped_file(address: u64) -> u64 {
     // SAFETY: the callback takes the context that it is given.
     let result = unsafe {
         bpf_find_vma(
-            task::current::<false>().cast_mut().cast(),
+            task::current::<LOOPS>().cast_mut().cast(),
             address,
             callback as *mut c_void,
             (&raw mut file).cast(),
@@ -197,20 +200,20 @@ fn find_mapped_file(task: u64, address: u64) -> u64 {
 
 /// A mapping's protection was changed: executable now, it counts as a mapping of its file.
 #[inline(always)]
-fn protected<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+fn protected<const E: u8>(task: u64, who: &Who, call: &Call) {
     if call.arg(call.spec.flags) & PROT_EXEC == 0 {
         return;
     }
     let address = call.arg(call.spec.dir1);
-    let file = if OLD { mapped_file_old(task, address) } else { mapped_file(address) };
+    let file = if E == OLD { mapped_file_old(task, address) } else { mapped_file(address) };
     if file != 0 {
-        accessed::<OLD>(who, call, file, access::MAP_EXEC, op::MMAP);
+        accessed::<E>(who, call, file, access::MAP_EXEC, op::MMAP);
     }
 }
 
 /// A file was locked, or was locked by another.
 #[inline(always)]
-fn locked<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+fn locked<const E: u8>(task: u64, who: &Who, call: &Call) {
     const F_SETLK: u64 = 6;
     const F_SETLKW: u64 = 7;
     const F_SETLK64: u64 = 13;
@@ -231,45 +234,45 @@ fn locked<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     if !shared && !exclusive {
         return;
     }
-    let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) else { return };
+    let Some(file) = of_descriptor::<E>(task, call.arg(call.spec.dir1)) else { return };
     if exclusive {
-        accessed::<OLD>(who, call, file, access::LOCK | access::WRITE, op::LOCK_EXCLUSIVE);
+        accessed::<E>(who, call, file, access::LOCK | access::WRITE, op::LOCK_EXCLUSIVE);
     } else {
-        accessed::<OLD>(who, call, file, access::LOCK, op::LOCK_SHARED);
+        accessed::<E>(who, call, file, access::LOCK, op::LOCK_SHARED);
     }
 }
 
 /// Mode, owner or length were changed by descriptor.
 #[inline(always)]
-fn changed<const OLD: bool>(task: u64, who: &Who, call: &Call) {
-    if let Some(file) = of_descriptor(task, call.arg(call.spec.dir1)) {
-        accessed::<OLD>(who, call, file, access::SETATTR, op::SETATTR);
+fn changed<const E: u8>(task: u64, who: &Who, call: &Call) {
+    if let Some(file) = of_descriptor::<E>(task, call.arg(call.spec.dir1)) {
+        accessed::<E>(who, call, file, access::SETATTR, op::SETATTR);
     }
 }
 
 /// Sends an access, if this executable has not made it before.
 #[inline(never)]
-fn accessed<const OLD: bool>(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
+fn accessed<const E: u8>(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
     const SB_NOUSER: u64 = 1 << 31;
     // `struct path` is the mount, then the dentry.
-    let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return };
-    let Some(inode) = must(read::<u64>(file + off!(file_inode) as u64)) else { return };
-    let ino: u64 = read(inode + off!(inode_ino) as u64).unwrap_or(0);
+    let Some([mnt, dentry]) = must(get::<E, [u64; 2]>(file + off!(file_mnt) as u64)) else { return };
+    let Some(inode) = must(get::<E, u64>(file + off!(file_inode) as u64)) else { return };
+    let ino: u64 = get_or_zero::<E, _>(inode + off!(inode_ino) as u64);
     let what = bits | u64::from(operation) << 16 | u64::from(call.errno) << 24;
-    let key = walk::hash::<OLD>(mnt, dentry, mix(mix(who.key, ino), what));
+    let key = walk::hash::<E>(mnt, dentry, mix(mix(who.key, ino), what));
     if ring::is_seen(Seen::Files, key) {
         return;
     }
     // Pipes, sockets, memfds: no file system that a path leads to, and AppArmor does not mediate them as files.
-    let superblock: u64 = read(inode + off!(inode_sb) as u64).unwrap_or(0);
-    if read::<u64>(superblock + off!(sb_flags) as u64).unwrap_or(0) & SB_NOUSER != 0 {
+    let superblock: u64 = get_or_zero::<E, _>(inode + off!(inode_sb) as u64);
+    if get_or_zero::<E, u64>(superblock + off!(sb_flags) as u64) & SB_NOUSER != 0 {
         return;
     }
-    let mode: u16 = read(inode + off!(inode_mode) as u64).unwrap_or(0);
-    let uid: u32 = read(inode + off!(inode_uid) as u64).unwrap_or(u32::MAX);
-    let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
-    let fsuid: u32 = read(cred + off!(cred_fsuid) as u64).unwrap_or(0);
-    let Some(mut record) = Record::begin::<OLD>(record::kind::FILE, who) else { return };
+    let mode: u16 = get_or_zero::<E, _>(inode + off!(inode_mode) as u64);
+    let uid: u32 = get::<E, _>(inode + off!(inode_uid) as u64).unwrap_or(u32::MAX);
+    let cred: u64 = get_or_zero::<E, _>(task::address() + off!(task_cred) as u64);
+    let fsuid: u32 = get_or_zero::<E, _>(cred + off!(cred_fsuid) as u64);
+    let Some(mut record) = Record::begin::<E>(record::kind::FILE, who) else { return };
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;
@@ -280,6 +283,6 @@ fn accessed<const OLD: bool>(who: &Who, call: &Call, file: u64, bits: u64, opera
     if uid == fsuid {
         header.flags |= flag::OWNER;
     }
-    record.path::<OLD>(mnt, dentry);
+    record.path::<E>(mnt, dentry);
     record.send_new(Seen::Files, key, false);
 }

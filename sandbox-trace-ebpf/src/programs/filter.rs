@@ -14,7 +14,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call,
-    kernel::{constant, count_loss, mix, must, off, read, read_or_zero},
+    kernel::{LOOPS, constant, count_loss, mix, must, off, read, read_or_zero},
     maps,
     ring::{self, Record, Seen},
     task,
@@ -123,7 +123,7 @@ fn part_of(reading: &mut Reading) -> Option<(u64, u64, u64, u64)> {
     let key = hash(&record, length, &raw const reading.length);
     if !ring::is_seen(Seen::Calls, key) {
         let (who, _) = call::under_way()?;
-        record.fill(record::kind::FILTER_PART, who);
+        record.fill::<LOOPS>(record::kind::FILTER_PART, who);
         record.header().args[0] = key;
         record.send_new(Seen::Calls, key, false);
     }
@@ -146,7 +146,7 @@ fn hash(record: &Record, length: u64, length_at: *const u64) -> u64 {
 
 /// All parts are read: says which chain it is, and then the call. Gives the program that comes next, or 0.
 #[inline(always)]
-pub fn finish<const OLD: bool>() -> u32 {
+pub fn finish<const E: u8>() -> u32 {
     let Some(scratch) = maps::scratch() else { return 0 };
     // SAFETY: as in `begin`.
     let reading = unsafe { &mut (*scratch).reading };
@@ -158,7 +158,7 @@ pub fn finish<const OLD: bool>() -> u32 {
     let chain = mix(reading.chain, reading.count) | 1;
     let mut known = ring::is_seen(Seen::Calls, chain);
     if !known && let Some(mut record) = Record::empty() {
-        record.fill(record::kind::FILTER_CHAIN, who);
+        record.fill::<LOOPS>(record::kind::FILTER_CHAIN, who);
         record.header().args[0] = chain;
         record.header().args[1] = u64::from(truncated);
         for index in 0..FILTER_PARTS {
@@ -175,7 +175,7 @@ pub fn finish<const OLD: bool>() -> u32 {
         // SAFETY: a map slot, one word.
         unsafe { *slot = reading.address };
     }
-    call::send::<OLD>(who, call, reading.fact, chain);
+    call::send::<E>(who, call, reading.fact, chain);
     call::program_for(call.spec.kind, call.errno)
 }
 

@@ -1,15 +1,23 @@
 //! Reading kernel memory: offsets from the read-only data, direct loads where the verifier knows the type of the
-//! pointer, checked reads everywhere else.
+//! pointer or takes our word for it, checked reads everywhere else.
 //!
-//! Some programs exist in two editions, as a `const OLD: bool` says. `OLD` is for kernels before 5.17, which lack
-//! `bpf_loop`, `bpf_find_vma`, `bpf_task_pt_regs` (5.15) and `bpf_get_current_task_btf` (5.11).
+//! Some programs exist in several editions, as a `const E: u8` says: [`OLD`], [`LOOPS`] and [`CAST`].
 
-use core::mem::MaybeUninit;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use sandbox_trace_ebpf::loss;
 
 use crate::maps;
+
+/// The edition for kernels before 5.17, which lack `bpf_loop`, `bpf_find_vma`, `bpf_task_pt_regs` (5.15) and
+/// `bpf_get_current_task_btf` (5.11).
+pub const OLD: u8 = 0;
+/// The edition for kernels that have these.
+pub const LOOPS: u8 = 1;
+/// The edition for kernels that have `bpf_rdonly_cast` too (6.2): they load what the others ask a helper to read, for a
+/// tenth of the time. Only the programs that read much have it.
+pub const CAST: u8 = 2;
 
 /// The offset of a member. A volatile read: the compiler must not fold the zeros of the object file.
 macro_rules! off {
@@ -31,27 +39,28 @@ pub(crate) use constant;
 
 /// Makes functions that the verifier looks at once, and not at every call: "global" ones, with numbers for arguments and
 /// a number for a result, and nothing known of either. Calls of any other function cost all of its ways each time, and
-/// what follows once more for each way. `name(arguments) = body;`, or with a name for each edition.
+/// what follows once more for each way. `name(arguments) = body;`, or with a name for each
+/// edition.
 macro_rules! verified_once {
-    ($($name:ident($($argument:ident),*) = $body:ident;)*) => {$(
+    ($($name:ident($($argument:ident),*) = $body:expr;)*) => {$(
+        verified_once!(@one $name($($argument),*) = $body);
+    )*};
+    ($($name:ident, $old:ident($($argument:ident),*) = $body:ident;)*) => {$(
+        verified_once!(@one $name($($argument),*) = $body::<{ $crate::kernel::LOOPS }>);
+        verified_once!(@one $old($($argument),*) = $body::<{ $crate::kernel::OLD }>);
+    )*};
+    ($($name:ident, $old:ident, $cast:ident($($argument:ident),*) = $body:ident;)*) => {$(
+        verified_once!(@one $name($($argument),*) = $body::<{ $crate::kernel::LOOPS }>);
+        verified_once!(@one $old($($argument),*) = $body::<{ $crate::kernel::OLD }>);
+        verified_once!(@one $cast($($argument),*) = $body::<{ $crate::kernel::CAST }>);
+    )*};
+    (@one $name:ident($($argument:ident),*) = $body:expr) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name($($argument: u64),*) -> u64 {
             $body($($argument),*)
         }
-    )*};
-    ($($name:ident, $old:ident($($argument:ident),*) = $body:ident;)*) => {$(
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $name($($argument: u64),*) -> u64 {
-            $body::<false>($($argument),*)
-        }
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $old($($argument: u64),*) -> u64 {
-            $body::<true>($($argument),*)
-        }
-    )*};
+    };
 }
 pub(crate) use verified_once;
 
@@ -64,8 +73,8 @@ pub fn load<T: Copy>(base: *const u8, offset: usize) -> T {
 
 /// A member, loaded where the edition's pointers have types, else read; 0 where there is nothing to read.
 #[inline(always)]
-pub fn member<const OLD: bool, T: Copy>(base: *const u8, offset: usize) -> T {
-    if OLD { read_or_zero(base as u64 + offset as u64) } else { load(base, offset) }
+pub fn member<const E: u8, T: Copy>(base: *const u8, offset: usize) -> T {
+    if E == OLD { read_or_zero(base as u64 + offset as u64) } else { load(base, offset) }
 }
 
 /// Reads kernel memory at an address of unknown type; `None` if it isn't readable.
@@ -89,6 +98,70 @@ pub fn read_or_zero<T: Copy>(address: u64) -> T {
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
         value.assume_init()
     }
+}
+
+/// A pointer that the verifier lets everybody load from: it takes the type of what is there on trust, and a load that
+/// faults gives 0. The call is one instruction when the kernel is done with it.
+#[inline(always)]
+pub fn trusted(address: u64) -> *const u8 {
+    let pointer: *const u8;
+    let bytes_type = u64::from(constant!(bytes_type));
+    // SAFETY: user space has put the function's number where `CAST_CALL` was. Calls leave these registers in any
+    // state.
+    unsafe {
+        asm!(
+            "call {number}",
+            number = const sandbox_trace_ebpf::program::CAST_CALL,
+            inlateout("r1") address => _,
+            inlateout("r2") bytes_type => _,
+            lateout("r0") pointer,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+        );
+    }
+    pointer
+}
+
+/// Stores a word anywhere. An instruction, because the compiler would make eight of it: it does not know that the
+/// processor can.
+///
+/// # Safety
+/// `to` must have room for it.
+#[inline(always)]
+pub unsafe fn store_unaligned(to: *mut u8, word: u64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("*(u64 *)({to} + 0) = {word}", to = in(reg) to, word = in(reg) word) };
+}
+
+/// Reads kernel memory in the way of the edition, up to 32 bytes; `None` if it isn't readable and the edition can tell,
+/// zeros if it can't.
+#[inline(always)]
+pub fn get<const E: u8, T: Copy>(address: u64) -> Option<T> {
+    const WORD: usize = size_of::<u64>();
+    if E != CAST {
+        return read(address);
+    }
+    let base = trusted(address);
+    if size_of::<T>() <= WORD {
+        return Some(load(base, 0));
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    let words = value.as_mut_ptr().cast::<u64>();
+    for word in 0..4 {
+        if word < size_of::<T>() / WORD {
+            // SAFETY: T is whole words at every call, and this is one of them.
+            unsafe { words.add(word).write(load(base, word * WORD)) };
+        }
+    }
+    // SAFETY: as in `read`.
+    Some(unsafe { value.assume_init() })
+}
+
+/// As [`get`], with zeros for what isn't readable.
+#[inline(always)]
+pub fn get_or_zero<const E: u8, T: Copy>(address: u64) -> T {
+    if E != CAST { read_or_zero(address) } else { load(trusted(address), 0) }
 }
 
 /// Reads the target's memory; `None` if it isn't readable now.

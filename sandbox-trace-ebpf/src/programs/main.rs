@@ -27,19 +27,56 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
+use kernel::{CAST, LOOPS, OLD};
 use sandbox_trace_ebpf::{loss, program};
 
-/// The programs of one edition; see [`kernel`].
+/// The programs that `sys_exit` goes on to and that read much. Programs of their own, because the verifier walks through
+/// all that a program can do, and the product of all kinds is too much.
+macro_rules! readers {
+    ($edition:ident, $file:ident, $names:ident, $network:ident) => {
+        /// Goes on from `sys_exit` for calls that open, map, lock or change a file.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $file(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                file::returned::<$edition>(task::address(), who, call);
+            }
+            0
+        }
+
+        /// Goes on from `sys_exit` for operations on names.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $names(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                names::operation::<$edition>(task::address(), who, call);
+            }
+            0
+        }
+
+        /// Goes on from `sys_exit` for sockets.
+        #[btf_tracepoint(function = "sys_exit")]
+        fn $network(_ctx: BtfTracePointContext) -> i32 {
+            if let Some((who, call)) = call::under_way() {
+                network::returned::<$edition>(task::address(), who, call);
+            }
+            0
+        }
+    };
+}
+
+readers!(CAST, sys_exit_file_cast, sys_exit_names_cast, sys_exit_network_cast);
+readers!(LOOPS, sys_exit_file, sys_exit_names, sys_exit_network);
+readers!(OLD, sys_exit_file_old, sys_exit_names_old, sys_exit_network_old);
+
+/// The other programs of an edition.
 macro_rules! programs {
-    ($old:literal, $sys_exit:ident, $file:ident, $names:ident, $network:ident, $filter:ident,
-     $exec:ident, $exit:ident) => {
+    ($edition:ident, $sys_exit:ident, $filter:ident, $exec:ident, $exit:ident) => {
         /// `TP_PROTO(struct pt_regs *regs, long ret)`: all of a call is known when it returns, its errors included,
         /// and one hook costs half of two.
         #[btf_tracepoint(function = "sys_exit")]
         fn $sys_exit(ctx: BtfTracePointContext) -> i32 {
-            let task = task::current::<$old>();
-            if task::is_recorded::<$old>(task) {
-                let next = call::returned::<$old>(task, ctx.arg(0), ctx.arg(1));
+            let task = task::current::<$edition>();
+            if task::is_recorded::<$edition>(task) {
+                let next = call::returned::<$edition>(task, ctx.arg(0), ctx.arg(1));
                 if next != 0 {
                     // Does not come back unless user space forgot to fill the table in.
                     // SAFETY: the programs of the table are of this one's type and take its context.
@@ -50,39 +87,11 @@ macro_rules! programs {
             0
         }
 
-        /// Goes on from `sys_exit` for calls that open, map, lock or change a file. Programs of their own, because
-        /// the verifier walks through all that a program can do, and the product of all kinds is too much.
-        #[btf_tracepoint(function = "sys_exit")]
-        fn $file(_ctx: BtfTracePointContext) -> i32 {
-            if let Some((who, call)) = call::under_way() {
-                file::returned::<$old>(task::address(), who, call);
-            }
-            0
-        }
-
-        /// Goes on from `sys_exit` for operations on names.
-        #[btf_tracepoint(function = "sys_exit")]
-        fn $names(_ctx: BtfTracePointContext) -> i32 {
-            if let Some((who, call)) = call::under_way() {
-                names::operation::<$old>(task::address(), who, call);
-            }
-            0
-        }
-
-        /// Goes on from `sys_exit` for sockets.
-        #[btf_tracepoint(function = "sys_exit")]
-        fn $network(_ctx: BtfTracePointContext) -> i32 {
-            if let Some((who, call)) = call::under_way() {
-                network::returned::<$old>(task::address(), who, call);
-            }
-            0
-        }
-
         /// Goes on from `sys_exit` for calls that a seccomp filter may have answered, and for the first of a task's
         /// filters: once for each part of a filter, and then to what the call's kind needs.
         #[btf_tracepoint(function = "sys_exit")]
         fn $filter(ctx: BtfTracePointContext) -> i32 {
-            let next = if filter::read_part() { program::FILTER } else { filter::finish::<$old>() };
+            let next = if filter::read_part() { program::FILTER } else { filter::finish::<$edition>() };
             if next != 0 {
                 // SAFETY: as in `sys_exit`.
                 let _ = unsafe { maps::NEXT.tail_call(&ctx, next) };
@@ -95,7 +104,7 @@ macro_rules! programs {
         #[btf_tracepoint(function = "sched_process_exec")]
         fn $exec(ctx: BtfTracePointContext) -> i32 {
             if task::is_recorded_from_exec() {
-                exec::executed::<$old>(ctx.arg(2));
+                exec::executed::<$edition>(ctx.arg(2));
             }
             0
         }
@@ -103,40 +112,22 @@ macro_rules! programs {
         /// `TP_PROTO(struct task_struct *p, …)`: `exit` and `exit_group` never return, so they are seen here.
         #[btf_tracepoint(function = "sched_process_exit")]
         fn $exit(_ctx: BtfTracePointContext) -> i32 {
-            if task::is_recorded::<true>(task::address() as *const u8) {
-                call::exited::<$old>();
+            if task::is_recorded::<OLD>(task::address() as *const u8) {
+                call::exited::<$edition>();
             }
             0
         }
     };
 }
 
-programs!(
-    false,
-    sys_exit,
-    sys_exit_file,
-    sys_exit_names,
-    sys_exit_network,
-    sys_exit_filter,
-    sched_process_exec,
-    sched_process_exit
-);
-programs!(
-    true,
-    sys_exit_old,
-    sys_exit_file_old,
-    sys_exit_names_old,
-    sys_exit_network_old,
-    sys_exit_filter_old,
-    sched_process_exec_old,
-    sched_process_exit_old
-);
+programs!(LOOPS, sys_exit, sys_exit_filter, sched_process_exec, sched_process_exit);
+programs!(OLD, sys_exit_old, sys_exit_filter_old, sched_process_exec_old, sched_process_exit_old);
 
 /// `TP_PROTO(const struct cred *cred, struct user_namespace *target_ns, const struct user_namespace *capable_ns,
 /// int cap, int ret)`; Linux 6.14 and later. It does not say whether the question is audited.
 #[raw_tracepoint(tracepoint = "cap_capable")]
 fn cap_capable(ctx: RawTracePointContext) -> i32 {
-    if task::is_recorded::<true>(task::address() as *const u8) {
+    if task::is_recorded::<OLD>(task::address() as *const u8) {
         let words = ctx.as_ptr().cast::<u64>();
         // SAFETY: a raw tracepoint's context is its arguments, one u64 each; this one has five.
         let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };

@@ -9,7 +9,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{count_loss, mix, off, read, read_or_zero, read_user, verified_once},
+    kernel::{CAST, LOOPS, count_loss, get, get_or_zero, mix, off, read_user, verified_once},
     maps::{self, Scratch},
     ring::{self, Record, Seen},
     task::Who,
@@ -28,45 +28,53 @@ pub struct Base {
 
 verified_once! {
     linked_descriptor(path) = descriptor_link;
-    first_base(task, directory, path) = find_first_base;
-    second_base(task, directory, path) = find_second_base;
+    first_base(task, directory, path) = find_first_base::<LOOPS>;
+    first_base_cast(task, directory, path) = find_first_base::<CAST>;
+    second_base(task, directory, path) = find_second_base::<LOOPS>;
+    second_base_cast(task, directory, path) = find_second_base::<CAST>;
 }
 
 /// Finds where a call's first path starts; false if that directory is not there any more.
 #[inline(always)]
-pub fn find_base(task: u64, directory: u64, path: u64) -> bool {
-    first_base(task, directory, path) != 0
+pub fn find_base<const E: u8>(task: u64, directory: u64, path: u64) -> bool {
+    0 != if E == CAST { first_base_cast(task, directory, path) } else { first_base(task, directory, path) }
+}
+
+/// As [`find_base`], for the second path.
+#[inline(always)]
+fn find_other_base<const E: u8>(task: u64, directory: u64, path: u64) -> bool {
+    0 != if E == CAST { second_base_cast(task, directory, path) } else { second_base(task, directory, path) }
 }
 
 #[inline(always)]
-fn find_first_base(task: u64, directory: u64, path: u64) -> u64 {
+fn find_first_base<const E: u8>(task: u64, directory: u64, path: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return 0 };
     // SAFETY: only one call is looked at on a CPU.
-    u64::from(base_of(task, directory, path, unsafe { &mut (*scratch).names.base1 }))
+    u64::from(base_of::<E>(task, directory, path, unsafe { &mut (*scratch).names.base1 }))
 }
 
 #[inline(always)]
-fn find_second_base(task: u64, directory: u64, path: u64) -> u64 {
+fn find_second_base<const E: u8>(task: u64, directory: u64, path: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return 0 };
     // SAFETY: as above.
-    u64::from(base_of(task, directory, path, unsafe { &mut (*scratch).names.base2 }))
+    u64::from(base_of::<E>(task, directory, path, unsafe { &mut (*scratch).names.base2 }))
 }
 
 /// Where a path argument starts: the root, the working directory, or an open directory.
 #[inline(always)]
-fn base_of(task: u64, directory: u64, path: u64, base: &mut Base) -> bool {
-    let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
+fn base_of<const E: u8>(task: u64, directory: u64, path: u64, base: &mut Base) -> bool {
+    let fs: u64 = get_or_zero::<E, _>(task + off!(task_fs) as u64);
     let place = if read_user::<u8>(path) == Some(b'/') {
         fs + off!(fs_root_mnt) as u64
     } else if directory as u32 == AT_FDCWD {
         fs + off!(fs_pwd_mnt) as u64
     } else {
-        match file::of_descriptor(task, directory) {
+        match file::of_descriptor::<E>(task, directory) {
             Some(file) => file + off!(file_mnt) as u64,
             None => return false,
         }
     };
-    *base = Base::read(place);
+    *base = Base::read::<E>(place);
     base.mnt != 0
 }
 
@@ -76,8 +84,8 @@ impl Base {
 
     /// Reads a `struct path`: the mount, then the dentry.
     #[inline(always)]
-    pub fn read(place: u64) -> Self {
-        match read::<[u64; 2]>(place) {
+    pub fn read<const E: u8>(place: u64) -> Self {
+        match get::<E, [u64; 2]>(place) {
             Some([mnt, dentry]) => Self { mnt, dentry },
             None => Self::NONE,
         }
@@ -85,19 +93,19 @@ impl Base {
 
     /// Mixes the directory's path into a key.
     #[inline(always)]
-    pub fn hash<const OLD: bool>(self, record: &Record, key: u64) -> u64 {
+    pub fn hash<const E: u8>(self, record: &Record, key: u64) -> u64 {
         ring::unfollowed(
             record.scratch,
-            if self.mnt == 0 { key } else { walk::hash::<OLD>(self.mnt, self.dentry, key) },
+            if self.mnt == 0 { key } else { walk::hash::<E>(self.mnt, self.dentry, key) },
         )
     }
 
     /// Appends the directory's path to a record; gives its length.
     #[inline(always)]
-    pub fn append<const OLD: bool>(self, record: &mut Record) -> u64 {
+    pub fn append<const E: u8>(self, record: &mut Record) -> u64 {
         ring::unfollowed(
             record.scratch,
-            if self.mnt == 0 { 0 } else { record.path::<OLD>(self.mnt, self.dentry) },
+            if self.mnt == 0 { 0 } else { record.path::<E>(self.mnt, self.dentry) },
         )
     }
 }
@@ -148,7 +156,7 @@ pub struct Names {
 
 /// Sends an operation on one or two names, if this executable has not done it before.
 #[inline(always)]
-pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+pub fn operation<const E: u8>(task: u64, who: &Who, call: &Call) {
     const EFAULT: u32 = 14;
     const EBADF: u32 = 9;
     if call.errno == EFAULT || call.errno == EBADF {
@@ -157,8 +165,8 @@ pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
     let Some(scratch) = maps::scratch() else { return };
     // SAFETY: only one call is looked at on a CPU.
     let names = unsafe { &mut (*scratch).names };
-    if look(scratch, task, call, names) {
-        send::<OLD>(who, call, names);
+    if look::<E>(scratch, task, call, names) {
+        send::<E>(who, call, names);
     } else {
         count_loss(loss::KERNEL_READ);
     }
@@ -166,7 +174,7 @@ pub fn operation<const OLD: bool>(task: u64, who: &Who, call: &Call) {
 
 /// Finds a call's names; false if a directory that one starts from is not there any more.
 #[inline(never)]
-fn look(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> bool {
+fn look<const E: u8>(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> bool {
     let spec = call.spec;
     let directory = |argument: u8| {
         ring::unfollowed(scratch, if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) })
@@ -188,22 +196,22 @@ fn look(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> boo
         // SAFETY: a reference.
         let descriptor = unsafe { core::ptr::read_volatile(&raw const names.descriptor) };
         if descriptor != NO_DESCRIPTOR
-            && let Some(file) = file::of_descriptor(task, descriptor)
+            && let Some(file) = file::of_descriptor::<E>(task, descriptor)
         {
             // The object itself, and no name below it.
-            names.base1 = Base::read(file + off!(file_mnt) as u64);
+            names.base1 = Base::read::<E>(file + off!(file_mnt) as u64);
             names.path1 = 0;
             path1 = 0;
         }
         path1 = ring::unfollowed(scratch, path1);
     }
     // A NULL path with AT_EMPTY_PATH has no base.
-    (path1 == 0 || find_base(task, directory(spec.dir1), path1))
-        && (path2 == 0 || second_base(task, directory(spec.dir2), path2) != 0)
+    (path1 == 0 || find_base::<E>(task, directory(spec.dir1), path1))
+        && (path2 == 0 || find_other_base::<E>(task, directory(spec.dir2), path2))
 }
 
 #[inline(never)]
-fn send<const OLD: bool>(who: &Who, call: &Call, names: &Names) {
+fn send<const E: u8>(who: &Who, call: &Call, names: &Names) {
     // The strings come before the header's other parts are known to be needed: they are part of the key.
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
@@ -212,22 +220,22 @@ fn send<const OLD: bool>(who: &Who, call: &Call, names: &Names) {
     let length2 = record.user_string(names.path2);
     let what = u64::from(call.spec.op) | u64::from(call.errno) << 8 | names.flags << 24 | 1 << 62;
     let mut key = mix(who.key, what);
-    key = ring::hash_scratch::<OLD>(key, start, length1);
-    key = ring::hash_scratch::<OLD>(key, middle, length2);
-    key = names.base1.hash::<OLD>(&record, key);
-    key = names.base2.hash::<OLD>(&record, key);
+    key = ring::hash_scratch::<E>(key, start, length1);
+    key = ring::hash_scratch::<E>(key, middle, length2);
+    key = names.base1.hash::<E>(&record, key);
+    key = names.base2.hash::<E>(&record, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
 
     // Announcing the executable uses the same buffer, so the strings are read once more behind it.
-    ring::announce::<OLD>(who);
+    ring::announce::<E>(who);
     let Some(mut record) = Record::empty() else { return };
-    record.fill(record::kind::NAMES, who);
+    record.fill::<E>(record::kind::NAMES, who);
     let length1 = record.user_string(names.path1);
     let length2 = record.user_string(names.path2);
-    let base_length1 = names.base1.append::<OLD>(&mut record);
-    let base_length2 = names.base2.append::<OLD>(&mut record);
+    let base_length1 = names.base1.append::<E>(&mut record);
+    let base_length2 = names.base2.append::<E>(&mut record);
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;

@@ -8,7 +8,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{mix, off, read, read_user},
+    kernel::{get, mix, off, read_user},
     maps,
     names::{self, Base},
     ring::{self, Record, Seen},
@@ -31,7 +31,7 @@ pub struct Use {
 
 /// A call that works on a socket returned.
 #[inline(always)]
-pub fn returned<const OLD: bool>(task: u64, who: &Who, call: &Call) {
+pub fn returned<const E: u8>(task: u64, who: &Who, call: &Call) {
     let Some(scratch) = maps::scratch() else { return };
     let usage = match call.spec.kind {
         // `socket` and `socketpair`: the arguments say all.
@@ -39,14 +39,14 @@ pub fn returned<const OLD: bool>(task: u64, who: &Who, call: &Call) {
             let [family, socket_type, protocol, ..] = call.args;
             Some(made_with(call.spec.op, family, socket_type, protocol))
         }
-        kind::SOCKETCALL => multiplexed(task, call),
-        _ => addressed(task, call),
+        kind::SOCKETCALL => multiplexed::<E>(task, call),
+        _ => addressed::<E>(task, call),
     };
     if let Some(usage) = usage {
         // SAFETY: only one call is looked at on a CPU.
         unsafe {
             (*scratch).usage = usage;
-            send::<OLD>(who, call, &(*scratch).usage);
+            send::<E>(who, call, &(*scratch).usage);
         }
     }
 }
@@ -66,48 +66,48 @@ fn made_with(operation: u8, family: u64, kind: u64, protocol: u64) -> Use {
 
 /// `bind`, `connect`, `sendto`: what the socket is comes from the socket.
 #[inline(always)]
-fn addressed(task: u64, call: &Call) -> Option<Use> {
+fn addressed<const E: u8>(task: u64, call: &Call) -> Option<Use> {
     let spec = call.spec;
-    existing(task, spec.op, call.arg(spec.dir1), call.arg(spec.path1), call.arg(spec.flags))
+    existing::<E>(task, spec.op, call.arg(spec.dir1), call.arg(spec.path1), call.arg(spec.flags))
 }
 
 /// i386 `socketcall`: the real call is the first argument, its arguments are in memory.
 #[inline(always)]
-fn multiplexed(task: u64, call: &Call) -> Option<Use> {
+fn multiplexed<const E: u8>(task: u64, call: &Call) -> Option<Use> {
     let memory = call.args[1];
     let [a, b, c] = read_user::<[u32; 3]>(memory)?;
     let [a, b, c] = [u64::from(a), u64::from(b), u64::from(c)];
     match call.args[0] {
         1 => Some(made_with(op::SOCKET, a, b, c)),
         8 => Some(made_with(op::SOCKETPAIR, a, b, c)),
-        2 => existing(task, op::BIND, a, b, c),
-        3 => existing(task, op::CONNECT, a, b, c),
+        2 => existing::<E>(task, op::BIND, a, b, c),
+        3 => existing::<E>(task, op::CONNECT, a, b, c),
         11 => {
             let [address, length] = read_user::<[u32; 2]>(memory + 16)?;
-            existing(task, op::SENDTO, a, u64::from(address), u64::from(length))
+            existing::<E>(task, op::SENDTO, a, u64::from(address), u64::from(length))
         }
         _ => None,
     }
 }
 
 #[inline(always)]
-fn existing(task: u64, operation: u8, fd: u64, address: u64, length: u64) -> Option<Use> {
+fn existing<const E: u8>(task: u64, operation: u8, fd: u64, address: u64, length: u64) -> Option<Use> {
     const S_IFMT: u16 = 0o170_000;
     const S_IFSOCK: u16 = 0o140_000;
     if address == 0 || length < 2 {
         return None;
     }
-    let file = file::of_descriptor(task, fd)?;
-    let inode: u64 = read(file + off!(file_inode) as u64)?;
-    let mode: u16 = read(inode + off!(inode_mode) as u64)?;
+    let file = file::of_descriptor::<E>(task, fd)?;
+    let inode: u64 = get::<E, _>(file + off!(file_inode) as u64)?;
+    let mode: u16 = get::<E, _>(inode + off!(inode_mode) as u64)?;
     if mode & S_IFMT != S_IFSOCK {
         return None;
     }
-    let socket: u64 = read(file + off!(file_private) as u64)?;
-    let sk: u64 = read(socket + off!(socket_sk) as u64)?;
-    let family: u16 = read(sk + off!(sk_family) as u64)?;
-    let kind: u16 = read(sk + off!(sk_type) as u64)?;
-    let protocol: u16 = read(sk + off!(sk_protocol) as u64)?;
+    let socket: u64 = get::<E, _>(file + off!(file_private) as u64)?;
+    let sk: u64 = get::<E, _>(socket + off!(socket_sk) as u64)?;
+    let family: u16 = get::<E, _>(sk + off!(sk_family) as u64)?;
+    let kind: u16 = get::<E, _>(sk + off!(sk_type) as u64)?;
+    let protocol: u16 = get::<E, _>(sk + off!(sk_protocol) as u64)?;
     let length = if length > ADDRESS_BYTES as u64 { ADDRESS_BYTES as u64 } else { length };
     Some(Use {
         operation,
@@ -121,7 +121,7 @@ fn existing(task: u64, operation: u8, fd: u64, address: u64, length: u64) -> Opt
 
 /// Sends a use of a socket, if this executable has not made it before. The address is part of the key.
 #[inline(never)]
-fn send<const OLD: bool>(who: &Who, call: &Call, usage: &Use) {
+fn send<const E: u8>(who: &Who, call: &Call, usage: &Use) {
     let what =
         u64::from(usage.operation) | u64::from(call.errno) << 8 | usage.family << 24 | usage.kind << 40;
     let mut key = mix(mix(mix(who.key, what), usage.protocol), 3);
@@ -134,21 +134,21 @@ fn send<const OLD: bool>(who: &Who, call: &Call, usage: &Use) {
         let start = record.end();
         record.clear_address();
         record.address(usage.address, usage.length);
-        key = ring::hash_scratch::<OLD>(key, start, usage.length);
+        key = ring::hash_scratch::<E>(key, start, usage.length);
         if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
             // A path: relative ones start from the working directory.
-            names::find_base(task::address(), AT_FDCWD, usage.address + 2);
+            names::find_base::<E>(task::address(), AT_FDCWD, usage.address + 2);
         }
     }
-    key = base.hash::<OLD>(&record, key);
+    key = base.hash::<E>(&record, key);
     if ring::is_seen(Seen::Files, key) {
         return;
     }
-    ring::announce::<OLD>(who);
+    ring::announce::<E>(who);
     let Some(mut record) = Record::empty() else { return };
-    record.fill(record::kind::NETWORK, who);
+    record.fill::<E>(record::kind::NETWORK, who);
     let address_length = record.address(usage.address, usage.length);
-    let base_length = base.append::<OLD>(&mut record);
+    let base_length = base.append::<E>(&mut record);
     let header = record.header();
     header.arch = call.arch;
     header.nr = call.nr;

@@ -9,7 +9,7 @@ use aya_ebpf::{macros::map, maps::HashMap};
 use sandbox_trace_ebpf::record::class;
 
 use crate::{
-    kernel::{constant, off, read, read_or_zero},
+    kernel::{LOOPS, constant, get_or_zero, off},
     maps,
     task::{image, mount_namespace_inum, mount_namespace_of},
 };
@@ -40,29 +40,29 @@ pub fn is_host(namespace: u32) -> bool {
 
 /// Whether the task's root directory is the host's.
 #[inline(always)]
-fn has_host_root(task: u64) -> bool {
-    let fs: u64 = read_or_zero(task + off!(task_fs) as u64);
+fn has_host_root<const E: u8>(task: u64) -> bool {
+    let fs: u64 = get_or_zero::<E, _>(task + off!(task_fs) as u64);
     if fs == 0 {
         return false;
     }
-    let dentry: u64 = read_or_zero(fs + off!(fs_root_dentry) as u64);
-    let inode: u64 = read_or_zero(dentry + off!(dentry_inode) as u64);
-    let sb: u64 = read_or_zero(inode + off!(inode_sb) as u64);
-    let ino: u64 = read_or_zero(inode + off!(inode_ino) as u64);
-    let dev: u32 = read_or_zero(sb + off!(sb_dev) as u64);
+    let dentry: u64 = get_or_zero::<E, _>(fs + off!(fs_root_dentry) as u64);
+    let inode: u64 = get_or_zero::<E, _>(dentry + off!(dentry_inode) as u64);
+    let sb: u64 = get_or_zero::<E, _>(inode + off!(inode_sb) as u64);
+    let ino: u64 = get_or_zero::<E, _>(inode + off!(inode_ino) as u64);
+    let dev: u32 = get_or_zero::<E, _>(sb + off!(sb_dev) as u64);
     ino == constant!(root_ino) && dev == constant!(root_dev)
 }
 
 /// Where a task stands, by [`class`].
 #[inline(always)]
-pub fn of(task: u64, exe: u64) -> u8 {
-    let here = mount_namespace_of(task);
+pub fn of<const E: u8>(task: u64, exe: u64) -> u8 {
+    let here = mount_namespace_of::<E>(task);
     if is_host(here) {
         return class::HOST;
     }
-    let file = image(task);
-    let mnt = if file == 0 { 0 } else { read(file + off!(file_mnt) as u64).unwrap_or(0) };
-    let image = mount_namespace_inum(mnt);
+    let file = image::<E>(task);
+    let mnt = if file == 0 { 0 } else { get_or_zero::<E, _>(file + off!(file_mnt) as u64) };
+    let image = mount_namespace_inum::<E>(mnt);
     // An image on a mount of the host's namespace was carried in: the runtime's. One on a mount of another
     // namespace was started there. One on a detached mount or a memfd is either; its exec told which.
     if image == 0 {
@@ -71,7 +71,7 @@ pub fn of(task: u64, exe: u64) -> u8 {
     if is_host(image) {
         return class::SETUP;
     }
-    if known(image).is_none() && has_host_root(task) {
+    if known(image).is_none() && has_host_root::<E>(task) {
         // Came with an image that nobody started here, and has not left the host's files: a runtime in a copy of the
         // host's namespace, that has gone on to the container's already, or not yet.
         note(image, class::HOST);
@@ -83,8 +83,8 @@ pub fn of(task: u64, exe: u64) -> u8 {
 /// Remembers what is started inside the container, and that it is one.
 #[inline(always)]
 pub fn executed(task: u64, exe: u64, mnt: u64) {
-    let here = mount_namespace_of(task);
-    let image = mount_namespace_inum(mnt);
+    let here = mount_namespace_of::<LOOPS>(task);
+    let image = mount_namespace_inum::<LOOPS>(mnt);
     if !is_host(here) && !is_host(image) {
         let _ = maps::INSIDE.insert(exe, class::INSIDE, 0);
         if image == here {

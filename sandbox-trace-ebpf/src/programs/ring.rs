@@ -14,7 +14,7 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     cgroup,
-    kernel::{constant, count_loss, mix, must, off, read, read_or_zero, verified_once},
+    kernel::{CAST, LOOPS, OLD, constant, count_loss, get, get_or_zero, mix, must, off, read, verified_once},
     maps::{self, Scratch},
     task::{self, Who},
     walk,
@@ -87,15 +87,18 @@ verified_once! {
     recent_changed(key) = change_recent;
     send_new_call(key, wake) = send_call;
     send_new_file(key, wake) = send_file;
-    fill_header(kind, exe, filters) = fill;
+    fill_header(kind, exe, filters) = fill::<LOOPS>;
+    fill_header_cast(kind, exe, filters) = fill::<CAST>;
     append_user_string(address) = user_string;
     append_kernel_string(address) = kernel_string;
     append_address(address, length) = append_address_here;
 }
 verified_once! {
-    append_path, append_path_old(mnt, dentry) = path;
     announce_image, announce_image_old(exe, filters) = announce_here;
     hash_record, hash_record_old(hash, at, length) = hash_here;
+}
+verified_once! {
+    append_path, append_path_old, append_path_cast(mnt, dentry) = path;
 }
 
 /// Whether a fact with this key was sent; if so, it happened once more.
@@ -214,10 +217,10 @@ impl Record {
     /// Begins a record of the current task: header filled in but for what the kind says. The executable's own
     /// record goes first if it was not sent yet.
     #[inline(always)]
-    pub fn begin<const OLD: bool>(kind: u8, who: &Who) -> Option<Self> {
-        announce::<OLD>(who);
+    pub fn begin<const E: u8>(kind: u8, who: &Who) -> Option<Self> {
+        announce::<E>(who);
         let mut record = Self::empty()?;
-        record.fill(kind, who);
+        record.fill::<E>(kind, who);
         Some(record)
     }
 
@@ -252,8 +255,13 @@ impl Record {
 
     /// Fills in the header. Not before [`announce`]: that uses the same buffer.
     #[inline(always)]
-    pub fn fill(&mut self, kind: u8, who: &Who) {
-        fill_header(u64::from(kind), who.exe, who.filters);
+    pub fn fill<const E: u8>(&mut self, kind: u8, who: &Who) {
+        let kind = u64::from(kind);
+        let _ = if E == CAST {
+            fill_header_cast(kind, who.exe, who.filters)
+        } else {
+            fill_header(kind, who.exe, who.filters)
+        };
     }
 
     /// The header.
@@ -265,8 +273,12 @@ impl Record {
 
     /// Appends the path of (`mnt`, `dentry`), last component first, each with a NUL; gives its length.
     #[inline(always)]
-    pub fn path<const OLD: bool>(&mut self, mnt: u64, dentry: u64) -> u64 {
-        if OLD { append_path_old(mnt, dentry) } else { append_path(mnt, dentry) }
+    pub fn path<const E: u8>(&mut self, mnt: u64, dentry: u64) -> u64 {
+        match E {
+            OLD => append_path_old(mnt, dentry),
+            CAST => append_path_cast(mnt, dentry),
+            _ => append_path(mnt, dentry),
+        }
     }
 
     /// Appends a string of the target's memory without its NUL, or nothing for a null pointer; gives its length.
@@ -463,10 +475,10 @@ fn append_address_here(address: u64, length: u64) -> u64 {
 }
 
 #[inline(always)]
-fn path<const OLD: bool>(mnt: u64, dentry: u64) -> u64 {
+fn path<const E: u8>(mnt: u64, dentry: u64) -> u64 {
     let Some(mut record) = under_way() else { return 0 };
     let start = record.end();
-    walk::copy::<OLD>(mnt, dentry, start);
+    walk::copy::<E>(mnt, dentry, start);
     // SAFETY: this CPU's own.
     let walk = unsafe { &(*record.scratch).walk };
     if walk.is_cut() {
@@ -477,9 +489,9 @@ fn path<const OLD: bool>(mnt: u64, dentry: u64) -> u64 {
 }
 
 #[inline(always)]
-fn fill(kind: u64, exe: u64, filters: u64) -> u64 {
+fn fill<const E: u8>(kind: u64, exe: u64, filters: u64) -> u64 {
     let Some(mut record) = under_way() else { return 0 };
-    let cred: u64 = read_or_zero(task::address() + off!(task_cred) as u64);
+    let cred: u64 = get_or_zero::<E, _>(task::address() + off!(task_cred) as u64);
     // SAFETY: the helpers take nothing.
     let (pids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
     let header = record.header();
@@ -490,15 +502,15 @@ fn fill(kind: u64, exe: u64, filters: u64) -> u64 {
     header.args = [0; 6];
     header.tgid = (pids >> 32) as u32;
     header.tid = pids as u32;
-    header.uid = read(cred + off!(cred_euid) as u64).unwrap_or(u32::MAX);
-    header.gid = read(cred + off!(cred_egid) as u64).unwrap_or(u32::MAX);
+    header.uid = get::<E, _>(cred + off!(cred_euid) as u64).unwrap_or(u32::MAX);
+    header.gid = get::<E, _>(cred + off!(cred_egid) as u64).unwrap_or(u32::MAX);
     header.nr = 0;
     header.errno = 0;
     header.flags = 0;
     header.call_flags = 0;
     header.kind = kind as u8;
     header.arch = 0;
-    header.class = task::class_of(exe, filters);
+    header.class = task::class_of::<E>(exe, filters);
     header.op = 0;
     header.mask = 0;
     header.filters = 0;
@@ -508,16 +520,16 @@ fn fill(kind: u64, exe: u64, filters: u64) -> u64 {
 
 /// Sends the path of the task's executable, if this is the first that is heard of it.
 #[inline(always)]
-pub fn announce<const OLD: bool>(who: &Who) {
-    let _ = if OLD { announce_image_old(who.exe, who.filters) } else { announce_image(who.exe, who.filters) };
+pub fn announce<const E: u8>(who: &Who) {
+    let _ = if E == OLD { announce_image_old(who.exe, who.filters) } else { announce_image(who.exe, who.filters) };
 }
 
 #[inline(always)]
-fn announce_here<const OLD: bool>(exe: u64, filters: u64) -> u64 {
+fn announce_here<const E: u8>(exe: u64, filters: u64) -> u64 {
     if exe == 0 || is_seen(Seen::Calls, exe) {
         return 0;
     }
-    let file = task::image(task::address());
+    let file = task::image::<LOOPS>(task::address());
     if file == 0 {
         return 0;
     }
@@ -525,7 +537,7 @@ fn announce_here<const OLD: bool>(exe: u64, filters: u64) -> u64 {
     let Some([mnt, dentry]) = must(read::<[u64; 2]>(file + off!(file_mnt) as u64)) else { return 0 };
     let Some(mut record) = Record::empty() else { return 0 };
     fill_header(u64::from(record::kind::EXECUTABLE), exe, filters);
-    record.path::<OLD>(mnt, dentry);
+    record.path::<E>(mnt, dentry);
     u64::from(record.send_new(Seen::Calls, exe, false))
 }
 
@@ -574,17 +586,17 @@ unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
 
 /// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros behind them, into a key.
 #[inline(always)]
-pub fn hash_scratch<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
-    if OLD { hash_record_old(hash, at, length) } else { hash_record(hash, at, length) }
+pub fn hash_scratch<const E: u8>(hash: u64, at: u64, length: u64) -> u64 {
+    if E == OLD { hash_record_old(hash, at, length) } else { hash_record(hash, at, length) }
 }
 
 #[inline(always)]
-fn hash_here<const OLD: bool>(hash: u64, at: u64, length: u64) -> u64 {
+fn hash_here<const E: u8>(hash: u64, at: u64, length: u64) -> u64 {
     let Some(scratch) = maps::scratch() else { return hash };
     // SAFETY: as in `hash_step`.
     let hashing = unsafe { &mut (*scratch).hashing };
     *hashing = Hashing { hash: mix(hash, length), at };
-    repeat::<OLD, HASH_STEPS>((length as u32).div_ceil(HASHED_BYTES as u32), hash_step);
+    repeat::<E, HASH_STEPS>((length as u32).div_ceil(HASHED_BYTES as u32), hash_step);
     hashing.hash
 }
 
@@ -593,9 +605,9 @@ pub type Step = unsafe extern "C" fn(u32, *mut c_void) -> i64;
 
 /// Runs `step` up to `times`, or `MOST`, times; gives how often it ran.
 #[inline(always)]
-pub fn repeat<const OLD: bool, const MOST: u32>(times: u32, step: Step) -> u32 {
+pub fn repeat<const E: u8, const MOST: u32>(times: u32, step: Step) -> u32 {
     let times = if times > MOST { MOST } else { times };
-    if !OLD {
+    if E != OLD {
         // SAFETY: the steps ignore their context.
         return unsafe { bpf_loop(times, step as *mut c_void, core::ptr::null_mut(), 0) } as u32;
     }

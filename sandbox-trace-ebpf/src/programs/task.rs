@@ -7,15 +7,15 @@ use sandbox_trace_ebpf::{layout::ABSENT, record::class};
 
 use crate::{
     cgroup,
-    kernel::{constant, member, off, read, read_or_zero},
+    kernel::{OLD, constant, get_or_zero, member, off, read_or_zero},
     maps, place,
 };
 
 /// Pointer to the current task. Of a type that the verifier knows, but in the edition for old kernels.
 #[inline(always)]
-pub fn current<const OLD: bool>() -> *const u8 {
+pub fn current<const E: u8>() -> *const u8 {
     // SAFETY: the helpers take nothing and can't fail.
-    unsafe { if OLD { bpf_get_current_task() as *const u8 } else { bpf_get_current_task_btf() as *const u8 } }
+    unsafe { if E == OLD { bpf_get_current_task() as *const u8 } else { bpf_get_current_task_btf() as *const u8 } }
 }
 
 /// The current task as a number, for what is read now and then.
@@ -27,11 +27,11 @@ pub fn address() -> u64 {
 
 /// Id of a task's cgroup, in the v2 hierarchy.
 #[inline(always)]
-fn cgroup_id<const OLD: bool>(task: *const u8) -> u64 {
-    let css_set: *const u8 = member::<OLD, _>(task, off!(task_cgroups));
-    let cgroup: *const u8 = member::<OLD, _>(css_set, off!(css_set_dfl_cgrp));
-    let node: *const u8 = member::<OLD, _>(cgroup, off!(cgroup_kn));
-    member::<OLD, _>(node, off!(kernfs_id))
+fn cgroup_id<const E: u8>(task: *const u8) -> u64 {
+    let css_set: *const u8 = member::<E, _>(task, off!(task_cgroups));
+    let cgroup: *const u8 = member::<E, _>(css_set, off!(css_set_dfl_cgrp));
+    let node: *const u8 = member::<E, _>(cgroup, off!(cgroup_kn));
+    member::<E, _>(node, off!(kernfs_id))
 }
 
 /// Whether a task (the current one) is in the target cgroup or below it.
@@ -40,8 +40,8 @@ fn cgroup_id<const OLD: bool>(task: *const u8) -> u64 {
 /// again, and a cgroup never moves to another parent): a few loads and no helper, whose return alone costs some
 /// 10 ns where returns are guarded (SRSO).
 #[inline(always)]
-fn is_in_target<const OLD: bool>(task: *const u8) -> bool {
-    let id = cgroup_id::<OLD>(task);
+fn is_in_target<const E: u8>(task: *const u8) -> bool {
+    let id = cgroup_id::<E>(task);
     let Some(known) = maps::MEMBERS.get_ptr_mut(id as u32 & (maps::MEMBER_SLOTS - 1)) else { return false };
     // SAFETY: a map slot. One word is read and written at once: id and answer always belong together.
     unsafe {
@@ -63,14 +63,14 @@ fn is_in_target<const OLD: bool>(task: *const u8) -> bool {
 
 /// Whether a task (the current one) is in the target and recording has begun.
 #[inline(always)]
-pub fn is_recorded<const OLD: bool>(task: *const u8) -> bool {
-    is_in_target::<OLD>(task) && maps::BEGIN.get(0).is_some_and(|pid| *pid == 0)
+pub fn is_recorded<const E: u8>(task: *const u8) -> bool {
+    is_in_target::<E>(task) && maps::BEGIN.get(0).is_some_and(|pid| *pid == 0)
 }
 
 /// As [`is_recorded`], at an exec: that begins the recording if this is the process that it waits for.
 #[inline(always)]
 pub fn is_recorded_from_exec() -> bool {
-    if !is_in_target::<true>(address() as *const u8) {
+    if !is_in_target::<OLD>(address() as *const u8) {
         return false;
     }
     let Some(pid) = maps::BEGIN.get_ptr_mut(0) else { return false };
@@ -112,50 +112,50 @@ const PARTS: [u64; 4] =
 /// a difference; the other operand is an address that stays the same for the life of the program. A pointer without
 /// a type is a number already.
 #[inline(always)]
-fn identity<const OLD: bool>(pointer: *const u8) -> u64 {
-    if OLD { pointer as u64 } else { (pointer as u64).wrapping_sub((&raw const maps::LAYOUT) as u64) }
+fn identity<const E: u8>(pointer: *const u8) -> u64 {
+    if E == OLD { pointer as u64 } else { (pointer as u64).wrapping_sub((&raw const maps::LAYOUT) as u64) }
 }
 
 /// The file that a task's image was started from; 0 if it has none any more.
 #[inline(always)]
-pub fn image(task: u64) -> u64 {
-    let mm: u64 = read_or_zero(task + off!(task_mm) as u64);
-    if mm == 0 { 0 } else { read_or_zero(mm + off!(mm_exe_file) as u64) }
+pub fn image<const E: u8>(task: u64) -> u64 {
+    let mm: u64 = get_or_zero::<E, _>(task + off!(task_mm) as u64);
+    if mm == 0 { 0 } else { get_or_zero::<E, _>(mm + off!(mm_exe_file) as u64) }
 }
 
 /// How many seccomp filters a task has; before Linux 5.11, which does not count them, 1 if any.
 #[inline(always)]
-fn filters<const OLD: bool>(task: *const u8) -> u64 {
-    if OLD && off!(task_filter_count) as u32 == ABSENT {
+fn filters<const E: u8>(task: *const u8) -> u64 {
+    if E == OLD && off!(task_filter_count) as u32 == ABSENT {
         u64::from(read_or_zero::<u64>(task as u64 + off!(task_filter) as u64) != 0)
     } else {
-        u64::from(member::<OLD, u32>(task, off!(task_filter_count)))
+        u64::from(member::<E, u32>(task, off!(task_filter_count)))
     }
 }
 
 /// A handful of direct loads; no helper is called but in the edition for old kernels.
 #[inline(always)]
-pub fn identify<const OLD: bool>(task: *const u8) -> Who {
-    let filters = filters::<OLD>(task);
+pub fn identify<const E: u8>(task: *const u8) -> Who {
+    let filters = filters::<E>(task);
     let mut who = Who { exe: 0, key: 0, filters };
-    let mm: *const u8 = member::<OLD, _>(task, off!(task_mm));
+    let mm: *const u8 = member::<E, _>(task, off!(task_mm));
     if !mm.is_null() {
-        let file: *const u8 = member::<OLD, _>(mm, off!(mm_exe_file));
+        let file: *const u8 = member::<E, _>(mm, off!(mm_exe_file));
         if !file.is_null() {
-            let inode: *const u8 = member::<OLD, _>(file, off!(file_inode));
-            let mnt: *const u8 = member::<OLD, _>(file, off!(file_mnt));
-            let inode = (identity::<OLD>(inode) ^ constant!(seed)).wrapping_mul(PARTS[0]);
-            who.exe = inode.wrapping_add(identity::<OLD>(mnt).wrapping_mul(PARTS[1]));
+            let inode: *const u8 = member::<E, _>(file, off!(file_inode));
+            let mnt: *const u8 = member::<E, _>(file, off!(file_mnt));
+            let inode = (identity::<E>(inode) ^ constant!(seed)).wrapping_mul(PARTS[0]);
+            who.exe = inode.wrapping_add(identity::<E>(mnt).wrapping_mul(PARTS[1]));
         }
     }
     who.key = who.exe ^ filters;
     if cgroup::by_id() {
         // While nobody knows whose a cgroup is, its facts must not hide another's.
-        who.key = who.key.wrapping_add(cgroup_id::<OLD>(task).wrapping_mul(PARTS[3]));
+        who.key = who.key.wrapping_add(cgroup_id::<E>(task).wrapping_mul(PARTS[3]));
     }
-    let nsproxy: *const u8 = member::<OLD, _>(task, off!(task_nsproxy));
+    let nsproxy: *const u8 = member::<E, _>(task, off!(task_nsproxy));
     if !nsproxy.is_null() {
-        let mnt_ns = identity::<OLD>(member::<OLD, _>(nsproxy, off!(nsproxy_mnt_ns)));
+        let mnt_ns = identity::<E>(member::<E, _>(nsproxy, off!(nsproxy_mnt_ns)));
         who.key = who.key.wrapping_add(mnt_ns.wrapping_mul(PARTS[2]));
     }
     who
@@ -163,8 +163,8 @@ pub fn identify<const OLD: bool>(task: *const u8) -> Who {
 
 /// [`identify`] for the current task. The keys of the two editions are not the same.
 #[inline(always)]
-pub fn identify_current<const OLD: bool>() -> Who {
-    identify::<OLD>(current::<OLD>())
+pub fn identify_current<const E: u8>() -> Who {
+    identify::<E>(current::<E>())
 }
 
 /// Remembers what image the current process runs.
@@ -177,8 +177,8 @@ pub fn note(who: &Who) {
 
 /// [`identify_current`] for a task that ends: before Linux 6.16 it has no image any more when that is told.
 #[inline(always)]
-pub fn identify_last<const OLD: bool>() -> Who {
-    let mut who = identify_current::<OLD>();
+pub fn identify_last<const E: u8>() -> Who {
+    let mut who = identify_current::<E>();
     if who.exe == 0 {
         // SAFETY: the helper takes nothing.
         let pids = unsafe { bpf_get_current_pid_tgid() };
@@ -194,35 +194,36 @@ pub fn identify_last<const OLD: bool>() -> Who {
 
 /// Inode number of the mount namespace that a task is in, 0 if it is in none any more.
 #[inline(always)]
-pub fn mount_namespace_of(task: u64) -> u32 {
-    let nsproxy: u64 = read_or_zero(task + off!(task_nsproxy) as u64);
+pub fn mount_namespace_of<const E: u8>(task: u64) -> u32 {
+    let nsproxy: u64 = get_or_zero::<E, _>(task + off!(task_nsproxy) as u64);
     if nsproxy == 0 {
         return 0;
     }
-    namespace_inum(read(nsproxy + off!(nsproxy_mnt_ns) as u64).unwrap_or(0))
+    namespace_inum::<E>(get_or_zero::<E, _>(nsproxy + off!(nsproxy_mnt_ns) as u64))
 }
 
 /// Inode number of a mount namespace, 0 if there is none.
 #[inline(always)]
-pub fn namespace_inum(mnt_ns: u64) -> u32 {
-    if mnt_ns == 0 { 0 } else { read(mnt_ns + off!(mnt_ns_inum) as u64).unwrap_or(0) }
+pub fn namespace_inum<const E: u8>(mnt_ns: u64) -> u32 {
+    if mnt_ns == 0 { 0 } else { get_or_zero::<E, _>(mnt_ns + off!(mnt_ns_inum) as u64) }
 }
 
 /// Inode number of the namespace that a mount is attached in; 0 for a detached or kernel-internal mount.
 #[inline(always)]
-pub fn mount_namespace_inum(mnt: u64) -> u32 {
+pub fn mount_namespace_inum<const E: u8>(mnt: u64) -> u32 {
     if mnt == 0 {
         return 0;
     }
-    let ns = read::<u64>(mnt - off!(mount_mnt) as u64 + off!(mount_ns) as u64).unwrap_or(0);
-    namespace_inum(ns)
+    let ns: u64 = get_or_zero::<E, _>(mnt - off!(mount_mnt) as u64 + off!(mount_ns) as u64);
+    namespace_inum::<E>(ns)
 }
 
 /// Where the task stands; costs reads, so it is asked for new facts only.
 #[inline(always)]
-pub fn class_of(exe: u64, filters: u64) -> u8 {
+pub fn class_of<const E: u8>(exe: u64, filters: u64) -> u8 {
     let filtered = if filters > u64::from(constant!(base_filters)) { class::FILTERED } else { 0 };
     let task = address();
-    let elsewhere = if mount_namespace_of(task) == constant!(host_mnt_ns) { 0 } else { class::ELSEWHERE };
-    place::of(task, exe) | elsewhere | filtered
+    let elsewhere =
+        if mount_namespace_of::<E>(task) == constant!(host_mnt_ns) { 0 } else { class::ELSEWHERE };
+    place::of::<E>(task, exe) | elsewhere | filtered
 }

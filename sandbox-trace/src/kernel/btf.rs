@@ -118,12 +118,21 @@ impl Btf {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
+    /// The id of a struct that was kept.
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.structs.get(name.as_bytes()).copied()
+    }
+
+    /// The id of a function that was kept.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let is_it = |(_, kind, found): &&(u32, u32, Vec<u8>)| *kind == kind::FUNC && found == name.as_bytes();
+        self.anchors.iter().find(is_it).map(|(id, ..)| *id)
+    }
+
     /// The parameters of a function that was kept, each as [`NUMBER`], or as what it is or points to: the name of a
     /// structure, or the kind of type.
     pub fn signature(&self, function: &str) -> Option<Vec<String>> {
-        let (id, ..) =
-            self.anchors.iter().find(|(_, kind, name)| *kind == kind::FUNC && name == function.as_bytes())?;
-        let proto = self.by_id(self.by_id(*id)?.size_or_id)?;
+        let proto = self.by_id(self.by_id(self.function_id(function)?)?.size_or_id)?;
         if proto.kind != kind::FUNC_PROTO {
             return None;
         }

@@ -2,45 +2,53 @@
 
 use sandbox_trace_ebpf::program;
 
-/// Set to `old`, makes the newest kernel run the edition for the oldest; for trying that out.
+use super::btf::Btf;
+
+/// Set to `old` or `loops`, makes a newer kernel run an edition for older ones; for trying that out.
 pub const EDITION_VARIABLE: &str = "SANDBOX_TRACE_EDITION";
 
-/// The first kernel that has every helper of the newer edition.
-const NEW_SINCE: (u32, u32) = (5, 17);
+/// The first kernel that has every helper of the edition with loops.
+const LOOPS_SINCE: (u32, u32) = (5, 17);
 
 /// An edition of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edition {
-    /// Linux 5.17 and later.
-    New,
     /// Linux 5.10 to 5.16.
     Old,
+    /// Linux 5.17 and later.
+    Loops,
+    /// The same, and the programs that read much call a function of the kernel's, by its BTF id: Linux 6.2 and later.
+    Cast(u32),
 }
 
 impl Edition {
-    /// The edition for the running kernel.
-    pub fn of_this_kernel() -> Self {
-        if std::env::var_os(EDITION_VARIABLE).is_some_and(|wanted| wanted == "old") {
-            return Self::Old;
-        }
+    /// The edition for the running kernel, whose type information this is.
+    pub fn of_this_kernel(btf: &Btf) -> Self {
         let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
-        Self::of(&release.unwrap_or_default())
+        let wanted = std::env::var(EDITION_VARIABLE).unwrap_or_default();
+        match (Self::of(&release.unwrap_or_default()), wanted.as_str()) {
+            (Self::Old, _) | (_, "old") => Self::Old,
+            (own, "loops") => own,
+            (own, _) => btf.function_id(program::CAST_FUNCTION).map_or(own, Self::Cast),
+        }
     }
 
-    /// The edition for a kernel release, such as `6.1.0-50-amd64`. One that does not say its version is taken for new.
+    /// The edition for a kernel release, such as `6.1.0-50-amd64`, as far as that tells. One that does not say its
+    /// version is taken for new.
     fn of(release: &str) -> Self {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < NEW_SINCE => Self::Old,
-            _ => Self::New,
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < LOOPS_SINCE => Self::Old,
+            _ => Self::Loops,
         }
     }
 
     /// The name of a program in this edition. Raw tracepoint programs have one edition only.
     pub fn program(self, name: &str) -> String {
         match self {
-            Self::New => name.to_owned(),
             Self::Old => format!("{name}{}", program::OLD),
+            Self::Cast(_) if program::READERS.contains(&name) => format!("{name}{}", program::CAST),
+            Self::Loops | Self::Cast(_) => name.to_owned(),
         }
     }
 }
@@ -54,10 +62,10 @@ mod tests {
         for (release, edition) in [
             ("5.10.0-33-cloud-amd64", Edition::Old),
             ("5.16.20", Edition::Old),
-            ("5.17.0", Edition::New),
-            ("6.1.0-50-amd64", Edition::New),
-            ("6.18.44", Edition::New),
-            ("nonsense", Edition::New),
+            ("5.17.0", Edition::Loops),
+            ("6.1.0-50-amd64", Edition::Loops),
+            ("6.18.44", Edition::Loops),
+            ("nonsense", Edition::Loops),
         ] {
             assert_eq!(Edition::of(release), edition, "{release}");
         }

@@ -4,7 +4,8 @@ use std::{collections::HashSet, path::Path};
 
 use sandbox_trace_ebpf::{
     KernelLayout,
-    layout::{ABSENT, OPTIONAL},
+    layout::{ABSENT, BYTES_TYPE, OPTIONAL},
+    program,
 };
 
 use super::btf::Btf;
@@ -26,9 +27,14 @@ pub fn open(path: &Path) -> Result<Btf> {
         .offsets()
         .into_iter()
         .filter_map(|(path, _)| path.split('.').next().map(str::as_bytes))
+        .chain([BYTES_TYPE.as_bytes()])
         .collect();
-    // What programs attach by: tracepoints, and the functions that ask the security modules.
-    let is_anchor = |name: &[u8]| name.starts_with(b"btf_trace_") || name.starts_with(b"security_");
+    // What programs attach by, tracepoints and the functions that ask the security modules, and what one edition calls.
+    let is_anchor = |name: &[u8]| {
+        name.starts_with(b"btf_trace_")
+            || name.starts_with(b"security_")
+            || name == program::CAST_FUNCTION.as_bytes()
+    };
     Btf::parse(bytes, |name| structs.contains(name), is_anchor).map_err(|e| unreadable(e.into()))
 }
 
@@ -42,6 +48,8 @@ pub fn read(btf: &Btf) -> Result<KernelLayout> {
                 .hint("report the kernel version; sandbox-trace is tested on Linux 5.10 to 6.18")
         })?;
     }
+    // Only the edition that needs it looks at it.
+    layout.bytes_type = btf.struct_id(BYTES_TYPE).unwrap_or(0);
     // The walk reads parent, hash and name in one go.
     if layout.dentry_hash_len != layout.dentry_parent + 8 || layout.dentry_name != layout.dentry_parent + 16 {
         return Err(Error::host("this kernel's struct dentry has its name elsewhere than behind its parent")

@@ -35,7 +35,7 @@ pub fn programs(btf_file: &Path) -> Result<Vec<Probe>> {
         let answer = if name == CAPABILITIES {
             tracer::attach_raw(&mut ebpf, name)
         } else {
-            tracer::try_btf(&mut ebpf, &kernel.anchors, name)
+            tracer::try_btf(&mut ebpf, &kernel, name)
         };
         Probe { name, answer }
     };

@@ -126,10 +126,10 @@ impl Tracer {
                 }
             },
         };
-        Self::start_with(options, ebpf, &kernel.anchors, &hooks)
+        Self::start_with(options, ebpf, &kernel, &hooks)
     }
 
-    fn start_with(options: &Options<'_>, mut ebpf: Ebpf, btf: &Btf, hooks: &[&Hook]) -> Result<Self> {
+    fn start_with(options: &Options<'_>, mut ebpf: Ebpf, kernel: &Kernel, hooks: &[&Hook]) -> Result<Self> {
         match options.members {
             Members::Below(cgroup) => {
                 let map = ebpf.map_mut("TARGET").ok_or_else(|| damaged("map TARGET"))?;
@@ -140,7 +140,7 @@ impl Tracer {
             Members::Several { cgroups, waiting } => {
                 // From here on a cgroup that is made below a member is one; before any task's membership is asked.
                 for name in CGROUPS {
-                    try_btf(&mut ebpf, btf, name)?;
+                    try_btf(&mut ebpf, kernel, name)?;
                 }
                 for cgroup in cgroups {
                     cgroup.each_below(&mut |id| admit(&mut ebpf, id))?;
@@ -154,7 +154,7 @@ impl Tracer {
             .and_then(|mut begin: Array<_, u32>| begin.set(0, options.begin_at_exec_of, 0))
             .map_err(|e| Error::host("could not set where the recording begins").because(e))?;
 
-        let edition = Edition::of_this_kernel();
+        let (edition, btf) = (kernel.edition, &kernel.anchors);
         let mut next = ebpf
             .take_map("NEXT")
             .ok_or_else(|| damaged("map NEXT"))
@@ -342,6 +342,7 @@ impl How {
 /// What loading needs of the kernel's type information; the rest of it has been let go.
 pub struct Kernel {
     layout: KernelLayout,
+    edition: Edition,
     /// What programs attach by.
     pub anchors: Btf,
     /// The security hooks that this kernel has, or why they can't be used.
@@ -353,10 +354,11 @@ impl Kernel {
     pub fn read(path: &Path) -> Result<Self> {
         let btf = layout::open(path)?;
         let (layout, hooks, anchors) = (layout::read(&btf)?, lsm::usable(&btf), btf.anchors());
+        let edition = Edition::of_this_kernel(&btf);
         drop(btf);
         let anchors = Btf::parse(&anchors, aya::Endianness::default())
             .map_err(|e| Error::host("the kernel's type information can't be used").because(e))?;
-        Ok(Self { layout, anchors, hooks })
+        Ok(Self { layout, edition, anchors, hooks })
     }
 }
 
@@ -374,7 +376,10 @@ pub fn load(kernel: &Kernel, hooks: &[&Hook], how: How) -> Result<Ebpf> {
     }
     let specs = specs::packed(|call| lsm::sees(hooks, call));
     let attached = u32::from(!hooks.is_empty());
-    let object = programs::object()?;
+    let object = programs::object(match kernel.edition {
+        Edition::Cast(function) => Some(function),
+        Edition::Old | Edition::Loops => None,
+    })?;
     let ebpf = EbpfLoader::new()
         .btf(Some(&kernel.anchors))
         .override_global("LAYOUT", &layout, true)
@@ -447,9 +452,9 @@ pub(super) fn refused(name: &str, error: aya::programs::ProgramError) -> Error {
 
 /// Loads one program for a BTF tracepoint, which the verifier has its say on, and attaches it if it has a tracepoint
 /// of its own.
-pub fn try_btf(ebpf: &mut Ebpf, btf: &Btf, name: &str) -> Result<()> {
-    let program = btf_program(ebpf, Edition::of_this_kernel(), name)?;
-    program.load(tracepoint(name), btf).map_err(|e| refused(name, e))?;
+pub fn try_btf(ebpf: &mut Ebpf, kernel: &Kernel, name: &str) -> Result<()> {
+    let program = btf_program(ebpf, kernel.edition, name)?;
+    program.load(tracepoint(name), &kernel.anchors).map_err(|e| refused(name, e))?;
     if REQUIRED.contains(&name) || CGROUPS.contains(&name) {
         program.attach().map(drop).map_err(|e| refused(name, e))?;
     }

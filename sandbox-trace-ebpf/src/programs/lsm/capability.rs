@@ -5,7 +5,7 @@ use sandbox_trace_ebpf::record::flag;
 
 use crate::{
     call,
-    kernel::{off, read_or_zero},
+    kernel::{LOOPS, off, read_or_zero},
     task,
 };
 
@@ -15,7 +15,7 @@ const CAP_OPT_NOAUDIT: u64 = 1 << 1;
 /// `int security_capable(const struct cred *cred, struct user_namespace *ns, int cap, unsigned int opts)`
 #[fexit(function = "security_capable")]
 fn lsm_capable(ctx: FExitContext) -> i32 {
-    if !task::is_recorded::<false>(task::current::<false>()) {
+    if !task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         return 0;
     }
     let (cred, namespace): (*const u8, u64) = (ctx.arg(0), ctx.arg(1));

@@ -12,12 +12,12 @@ pub mod slot;
 mod socket;
 
 use self::object::Asked;
-use crate::task;
+use crate::{kernel::LOOPS, task};
 
 /// Sends what a hook was asked, if the current task is recorded. `ask` finds out what that was.
 #[inline(always)]
 fn recorded(ask: impl FnOnce() -> Option<Asked>) -> i32 {
-    if task::is_recorded::<false>(task::current::<false>())
+    if task::is_recorded::<LOOPS>(task::current::<LOOPS>())
         && let Some(asked) = ask()
         && slot::claim()
     {

@@ -3,7 +3,7 @@
 use sandbox_trace_ebpf::record::{self, access, flag};
 
 use crate::{
-    kernel::{mix, must, off, read, read_or_zero},
+    kernel::{LOOPS, mix, must, off, read, read_or_zero},
     maps,
     ring::{self, Record, Seen},
     task, walk,
@@ -58,7 +58,7 @@ pub fn send(asked: &Asked) -> u32 {
     unsafe { core::ptr::write_volatile(&raw mut (*scratch).asked, *asked) };
     // SAFETY: as above.
     let asked = unsafe { core::ptr::read_volatile(&raw const (*scratch).asked) };
-    let who = task::identify_current::<false>();
+    let who = task::identify_current::<LOOPS>();
     let answer = asked.answer as i32;
     let errno = if answer < 0 { answer.unsigned_abs() } else { 0 };
     let inode: u64 = read_or_zero(asked.of + off!(dentry_inode) as u64);
@@ -66,9 +66,9 @@ pub fn send(asked: &Asked) -> u32 {
     let what = asked.bits | asked.operation << 16 | u64::from(errno) << 24 | 1 << 61;
     let mut key = mix(mix(who.key, ino), what);
     if asked.target != 0 {
-        key = walk::hash::<false>(asked.mnt, asked.target, key);
+        key = walk::hash::<LOOPS>(asked.mnt, asked.target, key);
     }
-    key = walk::hash::<false>(asked.mnt, asked.dentry, key);
+    key = walk::hash::<LOOPS>(asked.mnt, asked.dentry, key);
     if ring::is_seen(Seen::Files, key) {
         return 0;
     }
@@ -85,9 +85,9 @@ pub fn send(asked: &Asked) -> u32 {
         mode = u64::from(read_or_zero::<u16>(inode + off!(inode_mode) as u64));
         uid = read_or_zero(inode + off!(inode_uid) as u64);
     }
-    let Some(mut record) = Record::begin::<false>(record::kind::FILE, &who) else { return 0 };
-    record.path::<false>(asked.mnt, asked.dentry);
-    let target = if asked.target == 0 { 0 } else { record.path::<false>(asked.mnt, asked.target) };
+    let Some(mut record) = Record::begin::<LOOPS>(record::kind::FILE, &who) else { return 0 };
+    record.path::<LOOPS>(asked.mnt, asked.dentry);
+    let target = if asked.target == 0 { 0 } else { record.path::<LOOPS>(asked.mnt, asked.target) };
     let header = record.header();
     header.errno = errno;
     header.op = asked.operation as u8;

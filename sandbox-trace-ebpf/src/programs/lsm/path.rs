@@ -4,7 +4,7 @@ use aya_ebpf::{macros::fexit, programs::FExitContext};
 use sandbox_trace_ebpf::{record::access, spec::op};
 
 use super::{object, object::Asked, recorded, slot};
-use crate::task;
+use crate::{kernel::LOOPS, task};
 
 const S_IFDIR: u64 = 0o040_000;
 
@@ -80,7 +80,7 @@ fn lsm_path_link(ctx: FExitContext) -> i32 {
 fn lsm_path_rename(ctx: FExitContext) -> i32 {
     const RENAME_EXCHANGE: u64 = 2;
     let both = access::READ | access::WRITE;
-    if !task::is_recorded::<false>(task::current::<false>()) {
+    if !task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         return 0;
     }
     let flags: u64 = ctx.arg(4);

@@ -8,7 +8,7 @@ use sandbox_trace_ebpf::{
 
 use super::slot;
 use crate::{
-    kernel::{mix, off, read_or_zero},
+    kernel::{LOOPS, mix, off, read_or_zero},
     names::Base,
     ring::{self, Record, Seen},
     task::{self, Who},
@@ -33,7 +33,7 @@ struct Use {
 fn lsm_socket_create(ctx: FExitContext) -> i32 {
     let (family, kind, protocol): (u64, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let (kern, answer): (u64, u64) = (ctx.arg(3), ctx.arg(4));
-    if kern as u32 == 0 && task::is_recorded::<false>(task::current::<false>()) {
+    if kern as u32 == 0 && task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         send(&Use {
             operation: op::SOCKET,
             family: family & 0xffff,
@@ -77,7 +77,7 @@ fn lsm_socket_accept(ctx: FExitContext) -> i32 {
 #[fexit(function = "security_socket_sendmsg")]
 fn lsm_socket_sendmsg(ctx: FExitContext) -> i32 {
     let message: *const u8 = ctx.arg(1);
-    if !task::is_recorded::<false>(task::current::<false>()) {
+    if !task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         return 0;
     }
     let address: u64 = read_or_zero(message as u64 + off!(msg_name) as u64);
@@ -131,7 +131,7 @@ fn errno(answer: u64) -> u32 {
 /// A socket that exists is used.
 #[inline(always)]
 fn used(socket: *const u8, operation: u8, address: u64, length: u64, answer: u64) -> i32 {
-    if !task::is_recorded::<false>(task::current::<false>()) {
+    if !task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         return 0;
     }
     let sk: u64 = read_or_zero(socket as u64 + off!(socket_sk) as u64);
@@ -155,7 +155,7 @@ fn used(socket: *const u8, operation: u8, address: u64, length: u64, answer: u64
 /// Sends a use, if this executable has not made it before. Most are known, and known without working memory.
 #[inline(never)]
 fn send(usage: &Use) -> u32 {
-    let who = task::identify_current::<false>();
+    let who = task::identify_current::<LOOPS>();
     let what = u64::from(usage.operation)
         | u64::from(usage.errno) << 8
         | usage.family << 24
@@ -180,20 +180,20 @@ fn put(who: &Who, usage: &Use, mut key: u64) {
         let start = record.end();
         record.clear_address();
         record.kernel_address(usage.address, usage.length);
-        key = ring::hash_scratch::<false>(key, start, usage.length);
+        key = ring::hash_scratch::<LOOPS>(key, start, usage.length);
         let first = read_or_zero::<u8>(usage.address + 2);
         if usage.family == AF_UNIX && usage.length > 2 && first != 0 {
             base = place(first);
-            key = base.hash::<false>(&record, key);
+            key = base.hash::<LOOPS>(&record, key);
         }
         if ring::is_seen(Seen::Files, key) {
             return;
         }
     }
-    let Some(mut record) = Record::begin::<false>(record::kind::NETWORK, who) else { return };
+    let Some(mut record) = Record::begin::<LOOPS>(record::kind::NETWORK, who) else { return };
     let address_length =
         if usage.address == 0 { 0 } else { record.kernel_address(usage.address, usage.length) };
-    let base_length = base.append::<false>(&mut record);
+    let base_length = base.append::<LOOPS>(&mut record);
     let header = record.header();
     header.errno = usage.errno;
     header.op = usage.operation;
@@ -209,5 +209,5 @@ fn put(who: &Who, usage: &Use, mut key: u64) {
 #[inline(always)]
 fn place(first: u8) -> Base {
     let fs: u64 = read_or_zero(task::address() + off!(task_fs) as u64);
-    Base::read(fs + if first == b'/' { off!(fs_root_mnt) } else { off!(fs_pwd_mnt) } as u64)
+    Base::read::<LOOPS>(fs + if first == b'/' { off!(fs_root_mnt) } else { off!(fs_pwd_mnt) } as u64)
 }
