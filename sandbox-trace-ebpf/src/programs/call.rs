@@ -9,7 +9,7 @@ use sandbox_trace_ebpf::{
 };
 
 use crate::{
-    filter,
+    file, filter,
     kernel::{LOOPS, OLD, constant, load, member, mix, off, read, read_or_zero, read_user},
     lsm, maps,
     ring::{self, Record, Seen},
@@ -185,7 +185,7 @@ pub fn returned<const E: u8>(task: *const u8, regs: *const u8, ret: i64) -> u32 
     if (loads || !ring::is_call_seen(key)) && sends::<E>(&who, &call, key, judged || loads) {
         return program::FILTER;
     }
-    let next = program_for(spec.kind, errno);
+    let next = program_for::<E>(task, &call);
     if next != 0
         && let Some(scratch) = maps::scratch()
     {
@@ -228,22 +228,27 @@ pub fn under_way() -> Option<(&'static Who, &'static Call)> {
     unsafe { Some((&(*scratch).who, &(*scratch).call)) }
 }
 
-/// Which program knows a kind; see [`program`]. 0 for none.
+/// Which program has to look at a call of a task (the current one) too; see [`program`]. 0 for none: nothing but the
+/// call itself is of interest, as with most mappings and most requests of `fcntl`.
 #[inline(always)]
-pub fn program_for(call_kind: u8, errno: u32) -> u32 {
+pub fn program_for<const E: u8>(task: *const u8, call: &Call) -> u32 {
     use spec::kind;
-    let failed = errno != 0;
-    if call_kind & kind::HOOKED != 0 && !failed {
+    let failed = call.errno != 0;
+    if call.spec.kind & kind::HOOKED != 0 && !failed {
         return 0;
     }
-    match call_kind & !kind::HOOKED {
+    match call.spec.kind & !kind::HOOKED {
         kind::OPEN | kind::OPEN_HOW if failed => program::NAMES,
         kind::OPEN | kind::OPEN_HOW | kind::OPEN_HANDLE if !failed => program::FILE,
-        kind::MMAP | kind::MPROTECT | kind::FD_SETATTR if !failed => program::FILE,
-        kind::FLOCK | kind::FCNTL => program::FILE,
+        kind::MMAP if !failed && file::is_executable_mapping::<E>(task, call) => program::FILE,
+        kind::MPROTECT if !failed && file::is_executable(call) => program::FILE,
+        kind::FD_SETATTR if !failed => program::FILE,
+        kind::FCNTL if file::is_lock_request(call) => program::FILE,
+        kind::FLOCK => program::FILE,
         kind::NAMES => program::NAMES,
         kind::EXEC if failed => program::NAMES,
-        kind::SOCKET | kind::ADDRESS | kind::SOCKETCALL => program::NETWORK,
+        kind::ADDRESS if call.arg(call.spec.path1) != 0 => program::NETWORK,
+        kind::SOCKET | kind::SOCKETCALL => program::NETWORK,
         _ => 0,
     }
 }

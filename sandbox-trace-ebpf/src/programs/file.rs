@@ -14,8 +14,8 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     kernel::{
-        CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, mix, must, off, read, read_or_zero, read_user,
-        verified_once,
+        CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, member, mix, must, off, read, read_or_zero,
+        read_user, verified_once,
     },
     ring::{self, Record, Seen},
     task::{self, Who},
@@ -121,16 +121,26 @@ fn opened<const E: u8>(task: u64, who: &Who, call: &Call) {
     accessed::<E>(who, call, file, bits, op::OPEN);
 }
 
-/// Memory was mapped.
+/// Whether the protection that a call asks for lets a program run what is there.
+#[inline(always)]
+pub fn is_executable(call: &Call) -> bool {
+    call.arg(call.spec.flags) & PROT_EXEC != 0
+}
+
+/// Whether a call that mapped memory mapped a file, and executable.
+#[inline(always)]
+pub fn is_executable_mapping<const E: u8>(task: *const u8, call: &Call) -> bool {
+    if call.arg(3) & MAP_ANONYMOUS != 0 {
+        return false;
+    }
+    is_executable(call)
+        || (call.arg(call.spec.flags) & PROT_READ != 0
+            && member::<E, u32>(task, off!(task_personality)) & READ_IMPLIES_EXEC != 0)
+}
+
+/// A file was mapped executable.
 #[inline(always)]
 fn mapped<const E: u8>(task: u64, who: &Who, call: &Call) {
-    let protection = call.arg(call.spec.flags);
-    let personality: u32 = get_or_zero::<E, _>(task + off!(task_personality) as u64);
-    let executable =
-        protection & PROT_EXEC != 0 || (personality & READ_IMPLIES_EXEC != 0 && protection & PROT_READ != 0);
-    if !executable || call.arg(3) & MAP_ANONYMOUS != 0 {
-        return;
-    }
     if let Some(file) = of_descriptor::<E>(task, call.arg(call.spec.dir1)) {
         accessed::<E>(who, call, file, access::MAP_EXEC, op::MMAP);
     }
@@ -198,12 +208,9 @@ fn find_mapped_file(task: u64, address: u64) -> u64 {
     0
 }
 
-/// A mapping's protection was changed: executable now, it counts as a mapping of its file.
+/// A mapping was made executable: it counts as a mapping of its file.
 #[inline(always)]
 fn protected<const E: u8>(task: u64, who: &Who, call: &Call) {
-    if call.arg(call.spec.flags) & PROT_EXEC == 0 {
-        return;
-    }
     let address = call.arg(call.spec.dir1);
     let file = if E == OLD { mapped_file_old(task, address) } else { mapped_file(address) };
     if file != 0 {
@@ -211,9 +218,9 @@ fn protected<const E: u8>(task: u64, who: &Who, call: &Call) {
     }
 }
 
-/// A file was locked, or was locked by another.
+/// Whether a `fcntl` is about a lock.
 #[inline(always)]
-fn locked<const E: u8>(task: u64, who: &Who, call: &Call) {
+pub fn is_lock_request(call: &Call) -> bool {
     const F_SETLK: u64 = 6;
     const F_SETLKW: u64 = 7;
     const F_SETLK64: u64 = 13;
@@ -221,13 +228,16 @@ fn locked<const E: u8>(task: u64, who: &Who, call: &Call) {
     const F_OFD_SETLK: u64 = 37;
     const F_OFD_SETLKW: u64 = 38;
     let request = call.arg(call.spec.flags);
+    matches!(request, F_SETLK | F_SETLKW | F_SETLK64 | F_SETLKW64 | F_OFD_SETLK | F_OFD_SETLKW)
+}
+
+/// A file was locked, or was locked by another.
+#[inline(always)]
+fn locked<const E: u8>(task: u64, who: &Who, call: &Call) {
     let (shared, exclusive) = if call.spec.kind == kind::FLOCK {
+        let request = call.arg(call.spec.flags);
         (request & LOCK_SH != 0, request & LOCK_EX != 0)
     } else {
-        match request {
-            F_SETLK | F_SETLKW | F_SETLK64 | F_SETLKW64 | F_OFD_SETLK | F_OFD_SETLKW => {}
-            _ => return,
-        }
         let Some(kind) = read_user::<i16>(call.arg(call.spec.path1)) else { return };
         (kind == F_RDLCK, kind == F_WRLCK)
     };

@@ -176,7 +176,7 @@ pub fn finish<const E: u8>() -> u32 {
         unsafe { *slot = reading.address };
     }
     call::send::<E>(who, call, reading.fact, chain);
-    call::program_for(call.spec.kind, call.errno)
+    call::program_for::<E>(task::current::<E>(), call)
 }
 
 impl Record {

@@ -521,7 +521,11 @@ fn fill<const E: u8>(kind: u64, exe: u64, filters: u64) -> u64 {
 /// Sends the path of the task's executable, if this is the first that is heard of it.
 #[inline(always)]
 pub fn announce<const E: u8>(who: &Who) {
-    let _ = if E == OLD { announce_image_old(who.exe, who.filters) } else { announce_image(who.exe, who.filters) };
+    let _ = if E == OLD {
+        announce_image_old(who.exe, who.filters)
+    } else {
+        announce_image(who.exe, who.filters)
+    };
 }
 
 #[inline(always)]

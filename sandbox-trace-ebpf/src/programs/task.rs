@@ -15,7 +15,9 @@ use crate::{
 #[inline(always)]
 pub fn current<const E: u8>() -> *const u8 {
     // SAFETY: the helpers take nothing and can't fail.
-    unsafe { if E == OLD { bpf_get_current_task() as *const u8 } else { bpf_get_current_task_btf() as *const u8 } }
+    unsafe {
+        if E == OLD { bpf_get_current_task() as *const u8 } else { bpf_get_current_task_btf() as *const u8 }
+    }
 }
 
 /// The current task as a number, for what is read now and then.

@@ -8,7 +8,8 @@ use sandbox_trace_ebpf::{loss, record};
 
 use crate::{
     kernel::{
-        CAST, OLD, count_loss, get, get_or_zero, load, mix, must, off, store_unaligned, trusted, verified_once,
+        CAST, OLD, count_loss, get, get_or_zero, load, mix, must, off, store_unaligned, trusted,
+        verified_once,
     },
     maps,
     ring::{self, Step},
@@ -66,7 +67,9 @@ impl Walk {
             self.arrived = 1;
             return false;
         }
-        let Some(mountpoint) = must(get::<E, u64>(mount + off!(mount_mountpoint) as u64)) else { return false };
+        let Some(mountpoint) = must(get::<E, u64>(mount + off!(mount_mountpoint) as u64)) else {
+            return false;
+        };
         self.dentry = mountpoint;
         self.mnt = parent + off!(mount_mnt) as u64;
         self.root = get_or_zero::<E, u64>(self.mnt + off!(vfsmount_root) as u64);

@@ -22,6 +22,7 @@ mod live;
 mod meaning;
 mod memory;
 mod print;
+mod priority;
 mod privileges;
 mod progress;
 mod resolve;

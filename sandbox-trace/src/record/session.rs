@@ -28,7 +28,7 @@ use super::{
     labels::{self, Labels},
     live, memory,
     print::{Accesses, print},
-    privileges,
+    priority, privileges,
     progress::Progress,
     scope::Scope,
     target::{self, Aim, TargetChoice},
@@ -275,6 +275,7 @@ impl<'a> Session<'a> {
         let mut progress = Progress::start(self.options.quiet);
         let mut checkpoints = Checkpoints::new(self.options.checkpoint);
         let own_cgroups = matches!(self.options.target, TargetChoice::Command(_));
+        priority::raise();
         privileges::give_up(&self.options.output, own_cgroups);
         memory::give_back();
         let began = Began { ns: monotonic_ns()?, instant: Instant::now(), time: SystemTime::now() };

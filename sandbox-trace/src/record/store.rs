@@ -4,9 +4,11 @@
 //! and a `HashMap` of it do. Nothing here knows what is stored.
 
 use std::{
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher as _, Hash},
     mem::size_of,
 };
+
+use foldhash::quality::RandomState;
 
 /// A list that grows by blocks; entries are never moved once there is a second block.
 #[derive(Debug)]
@@ -71,18 +73,52 @@ impl<T> Blocks<T> {
     }
 }
 
-/// Finds the number of an entry by its hash: open addressing over numbers alone. The hash is keyed anew in each run,
-/// as the target chooses what is hashed.
-#[derive(Debug, Default)]
+/// Finds the number of an entry by its hash: open addressing over numbers, each with half of its hash, so that other
+/// entries are not looked at in vain. The hash is keyed anew in each run, as the target chooses what is hashed.
+///
+/// It has many parts that grow one at a time. To make a table of a million twice as large takes longer than a full ring
+/// of records waits.
+#[derive(Debug)]
 pub struct Index {
-    slots: Vec<u32>,
-    count: usize,
+    parts: Vec<Part>,
+    /// Slots of all parts.
+    slots: usize,
     keys: RandomState,
 }
 
-const EMPTY: u32 = u32::MAX;
+/// The entries whose hashes end in the same bits.
+#[derive(Debug, Default)]
+struct Part {
+    /// A power of two of them, or none.
+    slots: Vec<Slot>,
+    count: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// The upper half of the hash.
+    half: u32,
+    entry: u32,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { half: 0, entry: u32::MAX };
+
+    fn is_empty(self) -> bool {
+        self.entry == u32::MAX
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let parts = (0..Self::PARTS).map(|_| Part::default()).collect();
+        Self { parts, slots: 0, keys: RandomState::default() }
+    }
+}
 
 impl Index {
+    const PARTS: u64 = 256;
+
     /// The hash of a key.
     pub fn hash(&self, key: &impl Hash) -> u64 {
         self.keys.hash_one(key)
@@ -90,50 +126,62 @@ impl Index {
 
     /// The entry with this hash for which `same` says yes.
     pub fn find(&self, hash: u64, same: impl Fn(u32) -> bool) -> Option<u32> {
-        self.probe(hash).take_while(|slot| *slot != EMPTY).find(|entry| same(*entry))
+        let (part, half) = Self::cut(hash);
+        let slots = self.parts.get(part)?.probe(half).take_while(|slot| !slot.is_empty());
+        slots.filter(|slot| slot.half == half).map(|slot| slot.entry).find(|entry| same(*entry))
     }
 
-    /// Adds an entry that is not there. `hash_of` is asked for the others' hashes when the index must grow.
-    pub fn insert(&mut self, hash: u64, entry: u32, hash_of: impl Fn(&Self, u32) -> u64) {
-        if (self.count + 1) * 4 > self.slots.len() * 3 {
-            let entries: usize = self.count;
-            // The old slots go first: they can be made again from the entries.
-            let room = (self.slots.len() * 2).max(64);
-            self.slots = Vec::new();
-            self.slots = vec![EMPTY; room];
-            for old in (0..).take(entries) {
-                self.place(hash_of(self, old), old);
-            }
-        }
-        self.place(hash, entry);
-        self.count += 1;
-    }
-
-    fn place(&mut self, hash: u64, entry: u32) {
-        let start = self.start(hash);
-        let length = self.slots.len();
-        if let Some(place) =
-            (0..length).map(|step| (start + step) % length).find(|at| self.slots.get(*at) == Some(&EMPTY))
-            && let Some(slot) = self.slots.get_mut(place)
-        {
-            *slot = entry;
+    /// Adds an entry that is not there.
+    pub fn insert(&mut self, hash: u64, entry: u32) {
+        let (part, half) = Self::cut(hash);
+        if let Some(part) = self.parts.get_mut(part) {
+            self.slots += part.make_room();
+            part.place(Slot { half, entry });
+            part.count += 1;
         }
     }
 
-    fn probe(&self, hash: u64) -> impl Iterator<Item = u32> {
-        let (before, after) = self.slots.split_at(self.start(hash));
-        after.iter().chain(before).copied()
-    }
-
-    fn start(&self, hash: u64) -> usize {
-        // The length is a power of two.
-        usize::try_from(hash & (self.slots.len().max(1) as u64 - 1)).unwrap_or(0)
+    /// The number of a hash's part, and what chooses the slot in it.
+    fn cut(hash: u64) -> (usize, u32) {
+        ((hash % Self::PARTS) as usize, (hash >> 32) as u32)
     }
 
     /// The memory that the index takes.
     pub fn bytes(&self) -> usize {
-        self.slots.len() * size_of::<u32>()
+        self.slots * size_of::<Slot>()
     }
+}
+
+impl Part {
+    /// Grows if one more would be too many; gives by how many slots.
+    fn make_room(&mut self) -> usize {
+        let before = self.slots.len();
+        if (self.count + 1) * 4 <= before * 3 {
+            return 0;
+        }
+        let room = (before * 2).max(4);
+        let old = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; room]);
+        old.into_iter().filter(|slot| !slot.is_empty()).for_each(|slot| self.place(slot));
+        room - before
+    }
+
+    fn place(&mut self, slot: Slot) {
+        let start = start(slot.half, self.slots.len());
+        let (before, after) = self.slots.split_at_mut(start);
+        if let Some(place) = after.iter_mut().chain(before).find(|slot| slot.is_empty()) {
+            *place = slot;
+        }
+    }
+
+    fn probe(&self, half: u32) -> impl Iterator<Item = Slot> {
+        let (before, after) = self.slots.split_at(start(half, self.slots.len()));
+        after.iter().chain(before).copied()
+    }
+}
+
+/// Where to look first among so many slots, a power of two or none.
+fn start(half: u32, slots: usize) -> usize {
+    half as usize & slots.saturating_sub(1)
 }
 
 /// Entries by key, in the order in which they came.
@@ -161,8 +209,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         let entry = self.entries.next()?;
         let hash = self.index.hash(&key);
         self.entries.push((key, value));
-        let entries = &self.entries;
-        self.index.insert(hash, entry, |index, old| entries.get(old).map_or(0, |(key, _)| index.hash(key)));
+        self.index.insert(hash, entry);
         Some(entry)
     }
 

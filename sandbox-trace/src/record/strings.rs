@@ -27,29 +27,36 @@ pub struct Strings {
     nodes: Blocks<Node>,
     index: Index,
     names: Vec<Vec<u8>>,
+    /// The folder that the last string to be kept is in, with its slash: the next one is often in the same.
+    folder: Vec<u8>,
+    folder_id: StringId,
 }
 
 impl Strings {
     /// The id of a string, which is kept from now on; `None` for a component longer than any name, and when there are
     /// no ids left.
     pub fn keep(&mut self, bytes: &[u8]) -> Option<StringId> {
-        let mut id = NONE;
-        for name in components(bytes) {
-            id = match self.child(id, name) {
-                Some(child) => child,
-                None => self.add(id, name)?,
-            };
+        let (folder, name) = split(bytes);
+        if folder != self.folder {
+            let mut id = NONE;
+            for part in folder.split_inclusive(|byte| *byte == b'/') {
+                id = self.keep_child(id, part)?;
+            }
+            self.folder.clear();
+            self.folder.extend_from_slice(folder);
+            self.folder_id = id;
         }
-        Some(id)
+        self.keep_child(if folder.is_empty() { NONE } else { self.folder_id }, name)
     }
 
     /// The id of a string that is kept already.
     pub fn find(&self, bytes: &[u8]) -> Option<StringId> {
+        let (folder, name) = split(bytes);
         let mut id = NONE;
-        for name in components(bytes) {
-            id = self.child(id, name)?;
+        for part in folder.split_inclusive(|byte| *byte == b'/') {
+            id = self.child(id, part, self.hash(id, part))?;
         }
-        Some(id)
+        self.child(id, name, self.hash(id, name))
     }
 
     /// The string.
@@ -107,13 +114,25 @@ impl Strings {
         self.nodes.bytes() + self.index.bytes() + self.names.iter().map(Vec::capacity).sum::<usize>()
     }
 
-    fn child(&self, parent: StringId, name: &[u8]) -> Option<StringId> {
-        let same =
-            |id| self.nodes.get(id).is_some_and(|node| node.parent == parent && self.name(*node) == name);
-        self.index.find(self.index.hash(&(parent, name)), same)
+    fn hash(&self, parent: StringId, name: &[u8]) -> u64 {
+        self.index.hash(&(parent, name))
     }
 
-    fn add(&mut self, parent: StringId, name: &[u8]) -> Option<StringId> {
+    fn child(&self, parent: StringId, name: &[u8], hash: u64) -> Option<StringId> {
+        let same =
+            |id| self.nodes.get(id).is_some_and(|node| node.parent == parent && self.name(*node) == name);
+        self.index.find(hash, same)
+    }
+
+    fn keep_child(&mut self, parent: StringId, name: &[u8]) -> Option<StringId> {
+        let hash = self.hash(parent, name);
+        match self.child(parent, name, hash) {
+            None => self.add(parent, name, hash),
+            known => known,
+        }
+    }
+
+    fn add(&mut self, parent: StringId, name: &[u8], hash: u64) -> Option<StringId> {
         let id = self.nodes.next()?;
         if name.len() > BLOCK {
             return None;
@@ -132,11 +151,7 @@ impl Strings {
         };
         last.extend_from_slice(name);
         self.nodes.push(node);
-        let hash = self.index.hash(&(parent, name));
-        let (nodes, names) = (&self.nodes, &self.names);
-        self.index.insert(hash, id, |index, old| {
-            nodes.get(old).map_or(0, |node| index.hash(&(node.parent, slice(names, *node))))
-        });
+        self.index.insert(hash, id);
         Some(id)
     }
 
@@ -150,10 +165,11 @@ fn slice(names: &[Vec<u8>], node: Node) -> &[u8] {
     names.get(at / BLOCK).and_then(|block| block.get(at % BLOCK..at % BLOCK + length)).unwrap_or_default()
 }
 
-/// Cuts behind each slash. The empty string is one component, to have an id.
-fn components(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let empty = bytes.is_empty().then_some(bytes);
-    bytes.split_inclusive(|byte| *byte == b'/').chain(empty)
+/// Cuts in front of the last component, which may end in a slash.
+fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let before = bytes.len().saturating_sub(1);
+    let slash = bytes.get(..before).and_then(|bytes| bytes.iter().rposition(|byte| *byte == b'/'));
+    bytes.split_at(slash.map_or(0, |slash| slash + 1))
 }
 
 #[cfg(test)]

@@ -69,8 +69,19 @@ impl BytePath {
     }
 }
 
+impl BytePath {
+    /// The text form, where it is nothing but the bytes themselves: nearly always.
+    fn plain(&self) -> Option<&str> {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        if self.0.iter().all(is_plain) { std::str::from_utf8(&self.0).ok() } else { None }
+    }
+}
+
 impl fmt::Display for BytePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.plain() {
+            return f.write_str(text);
+        }
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 match c {
