@@ -40,8 +40,8 @@ macro_rules! layout {
             pub root_dev: u32,
             /// BTF id of [`BYTES_TYPE`], for the edition that casts.
             pub bytes_type: u32,
-            /// For whole words.
-            pub padding: u32,
+            /// Not 0 if a task that ends has no image any more when that is told: until Linux 6.16.
+            pub forgets_images: u32,
             /// Inode number of the host's root directory.
             pub root_ino: u64,
             $($(#[$doc])* #[doc = concat!("Offset of `", $path, "`.")] pub $field: u32,)*
@@ -58,7 +58,7 @@ macro_rules! layout {
                 stack_regs: 0,
                 root_dev: 0,
                 bytes_type: 0,
-                padding: 0,
+                forgets_images: 0,
                 root_ino: 0,
                 $($field: 0,)*
             };

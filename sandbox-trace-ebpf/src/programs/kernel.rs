@@ -175,6 +175,22 @@ pub fn read_user<T: Copy>(address: u64) -> Option<T> {
     (result == 0).then(|| unsafe { value.assume_init() })
 }
 
+/// Fills an integer, or what is whole words of them, with zeros, a word at a time: the compiler would call `memset`, which
+/// goes byte by byte.
+#[inline(always)]
+pub fn clear<T: Copy>(place: &mut T) {
+    let place = &raw mut *place;
+    // SAFETY: inside of `place`, and zeros are a value of all types that this is called with: integers.
+    unsafe {
+        if size_of::<T>() == size_of::<u32>() {
+            place.cast::<u32>().write_volatile(0);
+        }
+        for word in 0..size_of::<T>() / size_of::<u64>() {
+            place.cast::<u64>().add(word).write_volatile(0);
+        }
+    }
+}
+
 /// Counts something that was lost; see [`loss`].
 #[inline(always)]
 pub fn count_loss(which: u32) {

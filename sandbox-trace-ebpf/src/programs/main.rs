@@ -103,7 +103,7 @@ macro_rules! programs {
         /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
         #[btf_tracepoint(function = "sched_process_exec")]
         fn $exec(ctx: BtfTracePointContext) -> i32 {
-            if task::is_recorded_from_exec() {
+            if task::is_recorded_from_exec::<$edition>() {
                 exec::executed::<$edition>(ctx.arg(2));
             }
             0
@@ -112,7 +112,7 @@ macro_rules! programs {
         /// `TP_PROTO(struct task_struct *p, …)`: `exit` and `exit_group` never return, so they are seen here.
         #[btf_tracepoint(function = "sched_process_exit")]
         fn $exit(_ctx: BtfTracePointContext) -> i32 {
-            if task::is_recorded::<OLD>(task::address() as *const u8) {
+            if task::is_recorded::<$edition>(task::current::<$edition>()) {
                 call::exited::<$edition>();
             }
             0
@@ -127,7 +127,7 @@ programs!(OLD, sys_exit_old, sys_exit_filter_old, sched_process_exec_old, sched_
 /// int cap, int ret)`; Linux 6.14 and later. It does not say whether the question is audited.
 #[raw_tracepoint(tracepoint = "cap_capable")]
 fn cap_capable(ctx: RawTracePointContext) -> i32 {
-    if task::is_recorded::<OLD>(task::address() as *const u8) {
+    if task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         let words = ctx.as_ptr().cast::<u64>();
         // SAFETY: a raw tracepoint's context is its arguments, one u64 each; this one has five.
         let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };

@@ -9,7 +9,7 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{CAST, LOOPS, count_loss, get, get_or_zero, mix, off, read_user, verified_once},
+    kernel::{CAST, LOOPS, clear, count_loss, get, get_or_zero, mix, off, read_user, verified_once},
     maps::{self, Scratch},
     ring::{self, Record, Seen},
     task::Who,
@@ -189,7 +189,9 @@ fn look<const E: u8>(scratch: *mut Scratch, task: u64, call: &Call, names: &mut 
     let flags = ring::unfollowed(scratch, flags);
     let mut path1 = ring::unfollowed(scratch, call.arg(spec.path1));
     let path2 = ring::unfollowed(scratch, if spec.path2 == NONE { 0 } else { call.arg(spec.path2) });
-    *names = Names { flags, path1, path2, descriptor: NO_DESCRIPTOR, base1: Base::NONE, base2: Base::NONE };
+    (names.flags, names.path1, names.path2, names.descriptor) = (flags, path1, path2, NO_DESCRIPTOR);
+    clear(&mut names.base1);
+    clear(&mut names.base2);
     if path1 != 0 && follows(spec.op, flags) {
         // By way of memory, where the verifier does not follow each number of digits apart.
         names.descriptor = linked_descriptor(path1);
@@ -242,6 +244,8 @@ fn send<const E: u8>(who: &Who, call: &Call, names: &Names) {
     header.errno = call.errno;
     header.op = call.spec.op;
     header.call_flags = names.flags as u32;
-    header.args = [length1, length2, base_length1, base_length2, 0, 0];
+    // The rest was cleared with the header.
+    [header.args[0], header.args[1], header.args[2], header.args[3]] =
+        [length1, length2, base_length1, base_length2];
     record.send_new(Seen::Files, key, false);
 }

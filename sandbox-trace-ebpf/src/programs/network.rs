@@ -8,9 +8,8 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     file,
-    kernel::{get, mix, off, read_user},
-    maps,
-    names::{self, Base},
+    kernel::{clear, get, mix, off, read_user},
+    maps, names,
     ring::{self, Record, Seen},
     task::{self, Who},
 };
@@ -128,7 +127,7 @@ fn send<const E: u8>(who: &Who, call: &Call, usage: &Use) {
     let Some(scratch) = maps::scratch() else { return };
     // SAFETY: only one call is looked at on a CPU, and this one has no names.
     let base = unsafe { &mut (*scratch).names.base1 };
-    *base = Base::NONE;
+    clear(base);
     let Some(mut record) = Record::empty() else { return };
     if usage.address != 0 {
         let start = record.end();

@@ -14,7 +14,9 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     cgroup,
-    kernel::{CAST, LOOPS, OLD, constant, count_loss, get, get_or_zero, mix, must, off, read, verified_once},
+    kernel::{
+        CAST, LOOPS, OLD, clear, constant, count_loss, get, get_or_zero, mix, must, off, read, verified_once,
+    },
     maps::{self, Scratch},
     task::{self, Who},
     walk,
@@ -498,16 +500,15 @@ fn fill<const E: u8>(kind: u64, exe: u64, filters: u64) -> u64 {
     header.time_ns = now;
     header.exe = exe;
     header.key = 0;
-    header.pushed_out = SeenFact::NONE;
-    header.args = [0; 6];
+    clear(&mut header.pushed_out);
+    clear(&mut header.args);
     header.tgid = (pids >> 32) as u32;
     header.tid = pids as u32;
     header.uid = get::<E, _>(cred + off!(cred_euid) as u64).unwrap_or(u32::MAX);
     header.gid = get::<E, _>(cred + off!(cred_egid) as u64).unwrap_or(u32::MAX);
-    header.nr = 0;
-    header.errno = 0;
-    header.flags = 0;
-    header.call_flags = 0;
+    for number in [&mut header.nr, &mut header.errno, &mut header.flags, &mut header.call_flags] {
+        clear(number);
+    }
     header.kind = kind as u8;
     header.arch = 0;
     header.class = task::class_of::<E>(exe, filters);

@@ -71,8 +71,8 @@ pub fn is_recorded<const E: u8>(task: *const u8) -> bool {
 
 /// As [`is_recorded`], at an exec: that begins the recording if this is the process that it waits for.
 #[inline(always)]
-pub fn is_recorded_from_exec() -> bool {
-    if !is_in_target::<OLD>(address() as *const u8) {
+pub fn is_recorded_from_exec<const E: u8>() -> bool {
+    if !is_in_target::<E>(current::<E>()) {
         return false;
     }
     let Some(pid) = maps::BEGIN.get_ptr_mut(0) else { return false };
@@ -169,9 +169,12 @@ pub fn identify_current<const E: u8>() -> Who {
     identify::<E>(current::<E>())
 }
 
-/// Remembers what image the current process runs.
+/// Remembers what image the current process runs, where that must be known when it ends.
 #[inline(always)]
 pub fn note(who: &Who) {
+    if constant!(forgets_images) == 0 {
+        return;
+    }
     // SAFETY: the helper takes nothing.
     let pids = unsafe { bpf_get_current_pid_tgid() };
     let _ = maps::PROCESSES.insert((pids >> 32) as u32, who.exe, 0);

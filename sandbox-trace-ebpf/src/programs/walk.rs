@@ -8,7 +8,7 @@ use sandbox_trace_ebpf::{loss, record};
 
 use crate::{
     kernel::{
-        CAST, OLD, count_loss, get, get_or_zero, load, mix, must, off, store_unaligned, trusted,
+        CAST, OLD, clear, count_loss, get, get_or_zero, load, mix, must, off, store_unaligned, trusted,
         verified_once,
     },
     maps,
@@ -55,7 +55,9 @@ impl Walk {
     #[inline(always)]
     fn start<const E: u8>(&mut self, mnt: u64, dentry: u64, state: u64, limit: u64) {
         let root = get_or_zero::<E, u64>(mnt + off!(vfsmount_root) as u64);
-        *self = Self { mnt, dentry, root, state, limit, arrived: 0 };
+        (self.mnt, self.dentry, self.root) = (mnt, dentry, root);
+        (self.state, self.limit) = (state, limit);
+        clear(&mut self.arrived);
     }
 
     /// At the root of a mount: on to the place where it is mounted. True if the walk goes on.
@@ -94,14 +96,13 @@ fn current() -> Option<&'static mut Walk> {
     maps::scratch().map(|scratch| unsafe { &mut (*scratch).walk })
 }
 
-/// Runs `step` until it says that it is done.
+/// Runs `step` until it says that it is done; `near` is the same.
 #[inline(always)]
-fn run<const E: u8>(step: Step) {
+fn run<const E: u8>(near: impl Fn() -> i64, step: Step) {
     if E == CAST {
         // Where a step is a few loads, most of its time would be the call.
-        for index in 0..NEAR_STEPS {
-            // SAFETY: the steps ignore their context.
-            if unsafe { step(index, core::ptr::null_mut()) } != 0 {
+        for _ in 0..NEAR_STEPS {
+            if near() != 0 {
                 return;
             }
         }
@@ -126,7 +127,9 @@ fn component<const E: u8>(walk: &mut Walk) -> Result<Names, i64> {
     if names.parent == walk.dentry { Err(1) } else { Ok(names) }
 }
 
-unsafe extern "C" fn hash_step<const E: u8>(_index: u32, _context: *mut c_void) -> i64 {
+/// One step of a hash; gives 0 to go on.
+#[inline(always)]
+fn hash_one<const E: u8>() -> i64 {
     let Some(walk) = current() else { return 1 };
     let names = match component::<E>(walk) {
         Ok(names) => names,
@@ -135,6 +138,10 @@ unsafe extern "C" fn hash_step<const E: u8>(_index: u32, _context: *mut c_void) 
     walk.state = mix(walk.state, names.hash_len);
     walk.dentry = names.parent;
     0
+}
+
+unsafe extern "C" fn hash_step<const E: u8>(_index: u32, _context: *mut c_void) -> i64 {
+    hash_one::<E>()
 }
 
 verified_once! {
@@ -156,7 +163,7 @@ pub fn hash<const E: u8>(mnt: u64, dentry: u64, key: u64) -> u64 {
 fn hash_here<const E: u8>(mnt: u64, dentry: u64, key: u64) -> u64 {
     let Some(walk) = current() else { return key };
     walk.start::<E>(mnt, dentry, key, 0);
-    run::<E>(hash_step::<E>);
+    run::<E>(hash_one::<E>, hash_step::<E>);
     mix(walk.state, walk.arrived)
 }
 
@@ -195,7 +202,9 @@ unsafe fn copy_short(to: *mut u8, names: &Names) -> i64 {
     0
 }
 
-unsafe extern "C" fn copy_step<const E: u8>(_index: u32, _context: *mut c_void) -> i64 {
+/// One step of a copy; gives 0 to go on.
+#[inline(always)]
+fn copy_one<const E: u8>() -> i64 {
     let Some(scratch) = maps::scratch() else { return 1 };
     // SAFETY: only one walk is under way on a CPU.
     let walk = unsafe { &mut (*scratch).walk };
@@ -225,6 +234,10 @@ unsafe extern "C" fn copy_step<const E: u8>(_index: u32, _context: *mut c_void) 
     0
 }
 
+unsafe extern "C" fn copy_step<const E: u8>(_index: u32, _context: *mut c_void) -> i64 {
+    copy_one::<E>()
+}
+
 /// Copies the names of a path to this CPU's scratch buffer at `at`, last component first, each with its NUL.
 /// [`Walk::end`] and [`Walk::is_cut`] say what came of it: a result on the stack would be one that the verifier follows.
 #[inline(always)]
@@ -240,6 +253,6 @@ pub fn copy<const E: u8>(mnt: u64, dentry: u64, at: u64) {
 fn copy_here<const E: u8>(mnt: u64, dentry: u64, at: u64) -> u64 {
     let Some(walk) = current() else { return 0 };
     walk.start::<E>(mnt, dentry, at, at + record::PATH_BYTES as u64);
-    run::<E>(copy_step::<E>);
+    run::<E>(copy_one::<E>, copy_step::<E>);
     1
 }

@@ -24,23 +24,17 @@ pub enum Edition {
 impl Edition {
     /// The edition for the running kernel, whose type information this is.
     pub fn of_this_kernel(btf: &Btf) -> Self {
-        let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned());
         let wanted = std::env::var(EDITION_VARIABLE).unwrap_or_default();
-        match (Self::of(&release.unwrap_or_default()), wanted.as_str()) {
+        match (Self::of(version()), wanted.as_str()) {
             (Self::Old, _) | (_, "old") => Self::Old,
             (own, "loops") => own,
             (own, _) => btf.function_id(program::CAST_FUNCTION).map_or(own, Self::Cast),
         }
     }
 
-    /// The edition for a kernel release, such as `6.1.0-50-amd64`, as far as that tells. One that does not say its
-    /// version is taken for new.
-    fn of(release: &str) -> Self {
-        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-        match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < LOOPS_SINCE => Self::Old,
-            _ => Self::Loops,
-        }
+    /// The edition for a kernel version, as far as that tells. One that is not known is taken for new.
+    fn of(version: Option<(u32, u32)>) -> Self {
+        if version.is_some_and(|version| version < LOOPS_SINCE) { Self::Old } else { Self::Loops }
     }
 
     /// The name of a program in this edition. Raw tracepoint programs have one edition only.
@@ -51,6 +45,17 @@ impl Edition {
             Self::Loops | Self::Cast(_) => name.to_owned(),
         }
     }
+}
+
+/// The running kernel's version.
+pub fn version() -> Option<(u32, u32)> {
+    nix::sys::utsname::uname().ok().and_then(|uname| version_of(uname.release().to_str()?))
+}
+
+/// The version in a release such as `6.1.0-50-amd64`.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -67,7 +72,7 @@ mod tests {
             ("6.18.44", Edition::Loops),
             ("nonsense", Edition::Loops),
         ] {
-            assert_eq!(Edition::of(release), edition, "{release}");
+            assert_eq!(Edition::of(version_of(release)), edition, "{release}");
         }
     }
 }

@@ -15,7 +15,7 @@ use sandbox_trace_ebpf::{
 
 use super::{
     cgroup::Cgroup,
-    edition::Edition,
+    edition::{self, Edition},
     layout,
     lsm::{self, Hook},
     namespaces, programs, specs,
@@ -98,6 +98,9 @@ pub struct Options<'a> {
     /// Size of the ring.
     pub ring_bytes: u32,
 }
+
+/// The first kernel where a task that ends still has its image when `sched_process_exit` tells.
+const KEEPS_IMAGES_SINCE: (u32, u32) = (6, 16);
 
 /// The programs that must attach, by tracepoint.
 pub const REQUIRED: [&str; 3] = ["sys_exit", "sched_process_exec", "sched_process_exit"];
@@ -371,6 +374,7 @@ pub fn load(kernel: &Kernel, hooks: &[&Hook], how: How) -> Result<Ebpf> {
     layout.wake_bytes = u64::from(how.ring_bytes / 4);
     layout.host_mnt_ns = namespace("/proc/self/ns/mnt")?;
     layout.base_filters = own_filters();
+    layout.forgets_images = u32::from(edition::version().is_none_or(|version| version < KEEPS_IMAGES_SINCE));
     if let Some(root) = namespaces::root() {
         (layout.root_ino, layout.root_dev) = (root.ino, root.dev);
     }
