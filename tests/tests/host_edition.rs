@@ -1,14 +1,16 @@
-//! The programs' editions for older kernels on this machine's kernel, held against the same expectations.
+//! The programs' editions for older kernels on this machine's kernel, held against the same expectations. Operations on
+//! files are left out: the edition for old kernels finds what `mprotect` makes executable on old kernels only. The guests
+//! have them, each with its own edition.
 
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use sandbox_trace_tests::command;
 
-fn check(edition: &str, checks: &[&str]) -> Result<()> {
+fn records_the_same(edition: &str) -> Result<()> {
     command::require_root()?;
     let output = Command::new(env!("CARGO_BIN_EXE_checks"))
-        .args(checks)
+        .arg("calls")
         .env("SANDBOX_TRACE_EDITION", edition)
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -20,10 +22,10 @@ fn check(edition: &str, checks: &[&str]) -> Result<()> {
 
 #[test]
 fn the_edition_for_old_kernels_records_the_same() -> Result<()> {
-    check("old", &["calls"])
+    records_the_same("old")
 }
 
 #[test]
 fn the_edition_without_casts_records_the_same() -> Result<()> {
-    check("loops", &[])
+    records_the_same("loops")
 }
