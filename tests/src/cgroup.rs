@@ -59,12 +59,12 @@ fn remove(cgroup: &Path) {
 }
 
 /// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or a folder below it on a hybrid machine.
-fn v2_root() -> Result<PathBuf> {
+pub fn v2_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("can't read /proc/self/mounts")?;
     mounts
         .lines()
         .map(|line| line.split(' ').collect::<Vec<_>>())
         .find(|fields| fields.get(2) == Some(&"cgroup2"))
         .and_then(|fields| fields.get(1).map(PathBuf::from))
-        .context("cgroup v2 is not mounted")
+        .context("cgroup v2 is not mounted; `sandbox-trace doctor` says how to mount it")
 }

@@ -25,8 +25,8 @@ pub struct Watch(JoinHandle<u64>);
 impl Watch {
     /// Begins; the process must run its own program by now, as it does when `Command::spawn` returns.
     pub fn new(pid: u32) -> Self {
+        let mut largest = peak_kib(pid).unwrap_or(0);
         Self(thread::spawn(move || {
-            let mut largest = 0;
             while let Some(peak) = peak_kib(pid) {
                 largest = peak;
                 thread::sleep(Duration::from_millis(5));

@@ -2,7 +2,7 @@
 //! files are left out: the edition for old kernels finds what `mprotect` makes executable on old kernels only. The guests
 //! have them, each with its own edition.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Result, ensure};
 use sandbox_trace_tests::command;
@@ -28,4 +28,16 @@ fn the_edition_for_old_kernels_records_the_same() -> Result<()> {
 #[test]
 fn the_edition_without_casts_records_the_same() -> Result<()> {
     records_the_same("loops")
+}
+
+#[test]
+fn the_edition_that_casts_loads_where_the_kernel_has_the_function() -> Result<()> {
+    // The kernel's type information lists its functions by name, each with its NUL.
+    const FUNCTION: &[u8] = b"\0bpf_rdonly_cast\0";
+    let types = fs::read("/sys/kernel/btf/vmlinux")?;
+    if !types.windows(FUNCTION.len()).any(|bytes| bytes == FUNCTION) {
+        println!("skipped: this kernel has no bpf_rdonly_cast (Linux 6.2 has)");
+        return Ok(());
+    }
+    records_the_same("cast")
 }

@@ -12,7 +12,8 @@ use crate::{
     file, filter,
     kernel::{LOOPS, OLD, constant, load, member, mix, off, read, read_or_zero, read_user},
     lsm, maps,
-    ring::{self, Record, Seen},
+    ring::Record,
+    seen::{self, Seen},
     task::{self, Who},
 };
 
@@ -150,7 +151,7 @@ pub fn returned<const E: u8>(task: *const u8, regs: *const u8, ret: i64) -> u32 
         key = mix(key, filter::address_key().1 ^ u64::from(flags));
     }
     if spec.kind == spec::kind::PLAIN && spec.args == 0 {
-        if !ring::is_call_seen(key) {
+        if !seen::is_call_seen(key) {
             let call = Call { arch, nr, errno, ret, spec, args: arguments(regs, arch), flags };
             if sends::<E>(&who, &call, key, judged) {
                 return program::FILTER;
@@ -182,7 +183,7 @@ pub fn returned<const E: u8>(task: *const u8, regs: *const u8, ret: i64) -> u32 
     let loads = spec.kind == spec::kind::SECCOMP
         && errno == 0
         && (call.args[0] == PR_SET_SECCOMP || call.args[0] == SECCOMP_SET_MODE_FILTER);
-    if (loads || !ring::is_call_seen(key)) && sends::<E>(&who, &call, key, judged || loads) {
+    if (loads || !seen::is_call_seen(key)) && sends::<E>(&who, &call, key, judged || loads) {
         return program::FILTER;
     }
     let next = program_for::<E>(task, &call);
@@ -302,7 +303,7 @@ pub fn exited<const E: u8>() {
     }
     let flags = if killed { flag::KILLED } else { 0 };
     let key = mix(who.key, u64::from(nr) | u64::from(arch) << 32 | u64::from(flags) << 40);
-    if !ring::is_seen(Seen::Calls, key) {
+    if !seen::is_seen(Seen::Calls, key) {
         let call = Call { arch, nr, errno: 0, ret: 0, spec: CallSpec::PLAIN, args: [0; 6], flags };
         send::<E>(&who, &call, key, 0);
     }
@@ -326,7 +327,7 @@ pub fn capability(capability: u32, ret: i32, flags: u32) {
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };
     let what = u64::from(nr) << 8 | u64::from(capability) | u64::from(arch) << 40 | 1 << 63;
     let key = mix(mix(who.key, what), u64::from(errno) | u64::from(flags) << 32);
-    if ring::is_seen(Seen::Calls, key) || !lsm::slot::claim() {
+    if seen::is_seen(Seen::Calls, key) || !lsm::slot::claim() {
         return;
     }
     if let Some(scratch) = maps::scratch() {

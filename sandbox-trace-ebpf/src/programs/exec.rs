@@ -4,11 +4,13 @@
 use sandbox_trace_ebpf::record::{self, flag};
 
 use crate::{
-    kernel::{LOOPS, constant, load, mix, must, off, read, read_or_zero},
+    hash,
+    kernel::{LOOPS, constant, load, mix, must, off, read, read_or_zero, unfollowed},
     maps,
     names::Base,
     place,
-    ring::{self, Record, Seen},
+    ring::{self, Record},
+    seen::{self, Seen},
     task, walk,
 };
 
@@ -25,7 +27,7 @@ pub fn executed<const E: u8>(bprm: *const u8) {
     place::executed(task, who.exe, mnt);
     // The kernel replaces the pointer when a `#!` line or binfmt_misc names an interpreter.
     let Some(scratch) = maps::scratch() else { return };
-    let script = ring::unfollowed(scratch, if filename == interp { 0 } else { filename });
+    let script = unfollowed(scratch, if filename == interp { 0 } else { filename });
     // SAFETY: an exec has no other names under way on this CPU.
     let base = unsafe { &mut (*scratch).names.base1 };
     *base = if script == 0 { Base::NONE } else { base_of(task, script) };
@@ -35,10 +37,10 @@ pub fn executed<const E: u8>(bprm: *const u8) {
     let Some(mut record) = Record::empty() else { return };
     let start = record.end();
     let length = record.kernel_string(script);
-    key = ring::hash_scratch::<E>(key, start, length);
+    key = hash::hash_scratch::<E>(key, start, length);
     key = base.hash::<E>(&record, key);
     key = walk::hash::<E>(mnt, dentry, key);
-    if ring::is_seen(Seen::Files, key) {
+    if seen::is_seen(Seen::Files, key) {
         return;
     }
     ring::announce::<E>(&who);

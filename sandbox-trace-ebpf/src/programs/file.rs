@@ -17,7 +17,8 @@ use crate::{
         CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, member, mix, must, off, read, read_or_zero,
         read_user, verified_once,
     },
-    ring::{self, Record, Seen},
+    ring::Record,
+    seen::{self, Seen},
     task::{self, Who},
     walk,
 };
@@ -270,7 +271,7 @@ fn accessed<const E: u8>(who: &Who, call: &Call, file: u64, bits: u64, operation
     let ino: u64 = get_or_zero::<E, _>(inode + off!(inode_ino) as u64);
     let what = bits | u64::from(operation) << 16 | u64::from(call.errno) << 24;
     let key = walk::hash::<E>(mnt, dentry, mix(mix(who.key, ino), what));
-    if ring::is_seen(Seen::Files, key) {
+    if seen::is_seen(Seen::Files, key) {
         return;
     }
     // Pipes, sockets, memfds: no file system that a path leads to, and AppArmor does not mediate them as files.

@@ -16,7 +16,8 @@ use crate::{
     call,
     kernel::{LOOPS, constant, count_loss, mix, must, off, read, read_or_zero},
     maps,
-    ring::{self, Record, Seen},
+    ring::Record,
+    seen::{self, Seen},
     task,
 };
 
@@ -121,7 +122,7 @@ fn part_of(reading: &mut Reading) -> Option<(u64, u64, u64, u64)> {
     let mut record = Record::empty()?;
     let length = record.instructions(instructions + at * 8, &raw const reading.length);
     let key = hash(&record, length, &raw const reading.length);
-    if !ring::is_seen(Seen::Calls, key) {
+    if !seen::is_seen(Seen::Calls, key) {
         let (who, _) = call::under_way()?;
         record.fill::<LOOPS>(record::kind::FILTER_PART, who);
         record.header().args[0] = key;
@@ -156,7 +157,7 @@ pub fn finish<const E: u8>() -> u32 {
         count_loss(loss::FILTERS_UNREAD);
     }
     let chain = mix(reading.chain, reading.count) | 1;
-    let mut known = ring::is_seen(Seen::Calls, chain);
+    let mut known = seen::is_seen(Seen::Calls, chain);
     if !known && let Some(mut record) = Record::empty() {
         record.fill::<LOOPS>(record::kind::FILTER_CHAIN, who);
         record.header().args[0] = chain;

@@ -8,7 +8,7 @@ use core::{arch::asm, mem::MaybeUninit};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use sandbox_trace_ebpf::loss;
 
-use crate::maps;
+use crate::maps::{self, Scratch};
 
 /// The edition for kernels before 5.17, which lack `bpf_loop`, `bpf_find_vma`, `bpf_task_pt_regs` (5.15) and
 /// `bpf_get_current_task_btf` (5.11).
@@ -188,6 +188,17 @@ pub fn clear<T: Copy>(place: &mut T) {
         for word in 0..size_of::<T>() / size_of::<u64>() {
             place.cast::<u64>().add(word).write_volatile(0);
         }
+    }
+}
+
+/// The same value, by way of memory that the verifier does not follow: so that two ways to get here, with different
+/// values, go on as one. Without it every branch doubles all that comes behind it.
+#[inline(always)]
+pub fn unfollowed(scratch: *mut Scratch, value: u64) -> u64 {
+    // SAFETY: this CPU's own.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*scratch).passing, value);
+        core::ptr::read_volatile(&raw const (*scratch).passing)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The programs, one a hook. Each is a few lines: is the task in the target, has recording begun, hand over.
 #![no_std]
 #![no_main]
-// For one instruction, in `ring`. aya-ebpf needs the same.
+// For instructions that the compiler does not make: see `kernel` and `seen`. aya-ebpf needs the same.
 #![feature(asm_experimental_arch)]
 // Security hooks claim working memory with a compare-and-exchange, see `lsm::slot`.
 #![feature(core_intrinsics)]
@@ -12,13 +12,16 @@ mod cgroup;
 mod exec;
 mod file;
 mod filter;
+mod hash;
 mod kernel;
 mod lsm;
 mod maps;
 mod names;
 mod network;
 mod place;
+mod repeat;
 mod ring;
+mod seen;
 mod task;
 mod walk;
 

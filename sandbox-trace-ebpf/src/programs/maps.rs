@@ -93,7 +93,7 @@ pub struct Scratch {
     /// The walk that is under way.
     pub walk: crate::walk::Walk,
     /// The hash that is under way.
-    pub hashing: crate::ring::Hashing,
+    pub hashing: crate::hash::Hashing,
     /// The call that is looked at and who made it, for the programs that go on from `sys_exit`.
     pub call: crate::call::Call,
     pub who: crate::task::Who,
@@ -103,7 +103,7 @@ pub struct Scratch {
     pub usage: crate::network::Use,
     /// The names that are looked at.
     pub names: crate::names::Names,
-    /// See [`crate::ring::unfollowed`].
+    /// See [`crate::kernel::unfollowed`].
     pub passing: u64,
     /// The seccomp filters that are being read.
     pub reading: crate::filter::Reading,

@@ -8,10 +8,13 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call::Call,
-    file,
-    kernel::{CAST, LOOPS, clear, count_loss, get, get_or_zero, mix, off, read_user, verified_once},
+    file, hash,
+    kernel::{
+        CAST, LOOPS, clear, count_loss, get, get_or_zero, mix, off, read_user, unfollowed, verified_once,
+    },
     maps::{self, Scratch},
-    ring::{self, Record, Seen},
+    ring::{self, Record},
+    seen::{self, Seen},
     task::Who,
     walk,
 };
@@ -94,7 +97,7 @@ impl Base {
     /// Mixes the directory's path into a key.
     #[inline(always)]
     pub fn hash<const E: u8>(self, record: &Record, key: u64) -> u64 {
-        ring::unfollowed(
+        unfollowed(
             record.scratch,
             if self.mnt == 0 { key } else { walk::hash::<E>(self.mnt, self.dentry, key) },
         )
@@ -103,10 +106,7 @@ impl Base {
     /// Appends the directory's path to a record; gives its length.
     #[inline(always)]
     pub fn append<const E: u8>(self, record: &mut Record) -> u64 {
-        ring::unfollowed(
-            record.scratch,
-            if self.mnt == 0 { 0 } else { record.path::<E>(self.mnt, self.dentry) },
-        )
+        unfollowed(record.scratch, if self.mnt == 0 { 0 } else { record.path::<E>(self.mnt, self.dentry) })
     }
 }
 
@@ -177,7 +177,7 @@ pub fn operation<const E: u8>(task: u64, who: &Who, call: &Call) {
 fn look<const E: u8>(scratch: *mut Scratch, task: u64, call: &Call, names: &mut Names) -> bool {
     let spec = call.spec;
     let directory = |argument: u8| {
-        ring::unfollowed(scratch, if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) })
+        unfollowed(scratch, if argument == NONE { u64::from(AT_FDCWD) } else { call.arg(argument) })
     };
     let flags = if spec.kind == kind::OPEN || spec.kind == kind::OPEN_HOW {
         file::open_flags(call)
@@ -186,9 +186,9 @@ fn look<const E: u8>(scratch: *mut Scratch, task: u64, call: &Call, names: &mut 
     } else {
         call.arg(spec.flags)
     };
-    let flags = ring::unfollowed(scratch, flags);
-    let mut path1 = ring::unfollowed(scratch, call.arg(spec.path1));
-    let path2 = ring::unfollowed(scratch, if spec.path2 == NONE { 0 } else { call.arg(spec.path2) });
+    let flags = unfollowed(scratch, flags);
+    let mut path1 = unfollowed(scratch, call.arg(spec.path1));
+    let path2 = unfollowed(scratch, if spec.path2 == NONE { 0 } else { call.arg(spec.path2) });
     (names.flags, names.path1, names.path2, names.descriptor) = (flags, path1, path2, NO_DESCRIPTOR);
     clear(&mut names.base1);
     clear(&mut names.base2);
@@ -205,7 +205,7 @@ fn look<const E: u8>(scratch: *mut Scratch, task: u64, call: &Call, names: &mut 
             names.path1 = 0;
             path1 = 0;
         }
-        path1 = ring::unfollowed(scratch, path1);
+        path1 = unfollowed(scratch, path1);
     }
     // A NULL path with AT_EMPTY_PATH has no base.
     (path1 == 0 || find_base::<E>(task, directory(spec.dir1), path1))
@@ -222,11 +222,11 @@ fn send<const E: u8>(who: &Who, call: &Call, names: &Names) {
     let length2 = record.user_string(names.path2);
     let what = u64::from(call.spec.op) | u64::from(call.errno) << 8 | names.flags << 24 | 1 << 62;
     let mut key = mix(who.key, what);
-    key = ring::hash_scratch::<E>(key, start, length1);
-    key = ring::hash_scratch::<E>(key, middle, length2);
+    key = hash::hash_scratch::<E>(key, start, length1);
+    key = hash::hash_scratch::<E>(key, middle, length2);
     key = names.base1.hash::<E>(&record, key);
     key = names.base2.hash::<E>(&record, key);
-    if ring::is_seen(Seen::Files, key) {
+    if seen::is_seen(Seen::Files, key) {
         return;
     }
 

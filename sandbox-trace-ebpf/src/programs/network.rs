@@ -7,10 +7,11 @@ use sandbox_trace_ebpf::{
 
 use crate::{
     call::Call,
-    file,
+    file, hash,
     kernel::{clear, get, mix, off, read_user},
     maps, names,
-    ring::{self, Record, Seen},
+    ring::{self, Record},
+    seen::{self, Seen},
     task::{self, Who},
 };
 
@@ -31,6 +32,11 @@ pub struct Use {
 /// A call that works on a socket returned.
 #[inline(always)]
 pub fn returned<const E: u8>(task: u64, who: &Who, call: &Call) {
+    const EFAULT: u32 = 14;
+    if call.errno == EFAULT {
+        // The kernel could not read the address either: nothing was asked for.
+        return;
+    }
     let Some(scratch) = maps::scratch() else { return };
     let usage = match call.spec.kind {
         // `socket` and `socketpair`: the arguments say all.
@@ -133,14 +139,14 @@ fn send<const E: u8>(who: &Who, call: &Call, usage: &Use) {
         let start = record.end();
         record.clear_address();
         record.address(usage.address, usage.length);
-        key = ring::hash_scratch::<E>(key, start, usage.length);
+        key = hash::hash_scratch::<E>(key, start, usage.length);
         if usage.family == AF_UNIX && read_user::<u8>(usage.address + 2).unwrap_or(0) != 0 {
             // A path: relative ones start from the working directory.
             names::find_base::<E>(task::address(), AT_FDCWD, usage.address + 2);
         }
     }
     key = base.hash::<E>(&record, key);
-    if ring::is_seen(Seen::Files, key) {
+    if seen::is_seen(Seen::Files, key) {
         return;
     }
     ring::announce::<E>(who);

@@ -1,23 +1,23 @@
 //! Putting a record together and sending it, once.
 
-use core::{arch::asm, ffi::c_void};
-
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+    bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
     bpf_probe_read_user, bpf_probe_read_user_str, bpf_ringbuf_output,
 };
 use sandbox_trace_ebpf::{
     Header, loss,
     record::{self, flag},
-    seen::{COUNT_LIMIT, RecentCall, SeenFact, SeenSet},
+    seen::SeenFact,
 };
 
 use crate::{
     cgroup,
+    hash::HASHED_BYTES,
     kernel::{
-        CAST, LOOPS, OLD, clear, constant, count_loss, get, get_or_zero, mix, must, off, read, verified_once,
+        CAST, LOOPS, OLD, clear, constant, count_loss, get, get_or_zero, must, off, read, verified_once,
     },
     maps::{self, Scratch},
+    seen::{self, Seen},
     task::{self, Who},
     walk,
 };
@@ -26,67 +26,7 @@ const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
-/// The sets of keys that were sent.
-#[derive(Clone, Copy)]
-pub enum Seen {
-    /// [`maps::CALLS_SEEN`]
-    Calls,
-    /// [`maps::FILES_SEEN`]
-    Files,
-}
-
-#[inline(always)]
-fn set_of(seen: Seen, key: u64) -> Option<*mut SeenSet> {
-    match seen {
-        Seen::Calls => maps::CALLS_SEEN.get_ptr_mut((key >> 32) as u32 & (maps::CALL_SETS - 1)),
-        Seen::Files => maps::FILES_SEEN.get_ptr_mut((key >> 32) as u32 & (maps::FILE_SETS - 1)),
-    }
-}
-
-/// The slot of a fact that was sent. Other CPUs may write it: at worst a fact is sent twice.
-#[inline(always)]
-fn find(seen: Seen, key: u64) -> Option<*mut SeenFact> {
-    let set = set_of(seen, key)?.cast::<SeenFact>();
-    for way in 0..4 {
-        // SAFETY: a set has four slots.
-        let slot = unsafe { set.add(way) };
-        // SAFETY: a map slot.
-        if unsafe { (*slot).key } == key {
-            return Some(slot);
-        }
-    }
-    None
-}
-
-/// The slot for a fact that is sent now: an empty one, or one that is pushed out.
-#[inline(always)]
-fn place(scratch: *mut Scratch, seen: Seen, key: u64) -> Option<*mut SeenFact> {
-    let set = set_of(seen, key)?.cast::<SeenFact>();
-    // The key's own bits choose whom to push out.
-    let mut chosen = key & 3;
-    for way in 0..4 {
-        // SAFETY: a map slot, and a set has four. Another CPU may have sent the same fact meanwhile.
-        let holder = unsafe { (*set.add(way)).key };
-        if holder == 0 || holder == key {
-            chosen = way as u64;
-            break;
-        }
-    }
-    let chosen = unfollowed(scratch, chosen);
-    // SAFETY: a set has four slots.
-    Some(unsafe { set.add((chosen & 3) as usize) })
-}
-
-/// When it is, in milliseconds of the recording; see [`maps::NOW`].
-#[inline(always)]
-fn now_ms() -> u32 {
-    maps::NOW.get(0).copied().unwrap_or(0)
-}
-
 verified_once! {
-    call_seen(key) = note_call;
-    file_seen(key) = note_file;
-    recent_changed(key) = change_recent;
     send_new_call(key, wake) = send_call;
     send_new_file(key, wake) = send_file;
     fill_header(kind, exe, filters) = fill::<LOOPS>;
@@ -97,116 +37,9 @@ verified_once! {
 }
 verified_once! {
     announce_image, announce_image_old(exe, filters) = announce_here;
-    hash_record, hash_record_old(hash, at, length) = hash_here;
 }
 verified_once! {
     append_path, append_path_old, append_path_cast(mnt, dentry) = path;
-}
-
-/// Whether a fact with this key was sent; if so, it happened once more.
-#[inline(always)]
-pub fn is_seen(seen: Seen, key: u64) -> bool {
-    0 != match seen {
-        Seen::Calls => call_seen(key),
-        Seen::Files => file_seen(key),
-    }
-}
-
-#[inline(always)]
-fn note_call(key: u64) -> u64 {
-    u64::from(note(Seen::Calls, key))
-}
-
-#[inline(always)]
-fn note_file(key: u64) -> u64 {
-    u64::from(note(Seen::Files, key))
-}
-
-#[inline(always)]
-fn note(seen: Seen, key: u64) -> bool {
-    let Some(slot) = find(seen, key) else { return false };
-    if !add(slot, 1) {
-        return false;
-    }
-    // SAFETY: a map slot.
-    unsafe { (*slot).last_ms = now_ms() };
-    true
-}
-
-/// Adds to a slot's count; false if it would not fit.
-#[inline(always)]
-fn add(slot: *mut SeenFact, count: u64) -> bool {
-    // SAFETY: a map slot; other CPUs may add to it at the same time.
-    unsafe {
-        if u64::from((*slot).count) + count > COUNT_LIMIT {
-            return false;
-        }
-        // Old BPF adds whole words only: the count is the lower half of one, and does not reach the upper. Written as
-        // an instruction because `core` has no atomic addition for a target that can't compare and swap.
-        asm!("lock *(u64 *)({slot} + 8) += {count}", slot = in(reg) slot, count = in(reg) count);
-    }
-    true
-}
-
-/// Whether a call with this key was sent; if so, it happened once more. The hot path: a call that this CPU made
-/// lately is counted in memory of its own.
-#[inline(always)]
-pub fn is_call_seen(key: u64) -> bool {
-    let Some(recent) = recent_of(key) else { return false };
-    // SAFETY: a slot of this CPU.
-    unsafe {
-        if (*recent).key == key {
-            (*recent).count += 1;
-            (*recent).last_ms = u64::from(now_ms());
-            return true;
-        }
-    }
-    recent_changed(key) != 0
-}
-
-#[inline(always)]
-fn recent_of(key: u64) -> Option<*mut RecentCall> {
-    maps::RECENT.get_ptr_mut((key >> 22) as u32 & (maps::RECENT_CALLS - 1))
-}
-
-/// Gives a slot of [`maps::RECENT`] to another call, if that was sent.
-#[inline(always)]
-fn change_recent(key: u64) -> u64 {
-    let Some(recent) = recent_of(key) else { return 0 };
-    settle(recent);
-    let seen = find(Seen::Calls, key).is_some();
-    if seen {
-        // SAFETY: a slot of this CPU.
-        unsafe { *recent = RecentCall { key, count: 1, last_ms: u64::from(now_ms()) } };
-    }
-    u64::from(seen)
-}
-
-/// Moves what this CPU counted to the fact's slot, or to user space if that is gone.
-#[inline(always)]
-fn settle(recent: *mut RecentCall) {
-    // SAFETY: a slot of this CPU.
-    let old = unsafe { *recent };
-    if old.count == 0 {
-        return;
-    }
-    // SAFETY: as above.
-    unsafe { (*recent).count = 0 };
-    if let Some(slot) = find(Seen::Calls, old.key)
-        && add(slot, old.count)
-    {
-        // SAFETY: a map slot.
-        unsafe { (*slot).last_ms = old.last_ms as u32 };
-        return;
-    }
-    let Some(mut record) = Record::empty() else { return };
-    let header = record.header();
-    *header = Header::EMPTY;
-    header.kind = record::kind::COUNT;
-    header.key = old.key;
-    header.args[0] = old.count;
-    header.args[1] = old.last_ms;
-    record.send();
 }
 
 /// A record being put together in this CPU's working memory.
@@ -366,16 +199,16 @@ impl Record {
     /// Sends the record of a new fact, and remembers that it was sent; not before, so that a loss heals when the
     /// fact happens again. With `wake` the reader is told at once.
     #[inline(always)]
-    pub fn send_new(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
-        0 != match seen {
+    pub fn send_new(&mut self, set: Seen, key: u64, wake: bool) -> bool {
+        0 != match set {
             Seen::Calls => send_new_call(key, u64::from(wake)),
             Seen::Files => send_new_file(key, u64::from(wake)),
         }
     }
 
     #[inline(always)]
-    fn send_and_note(&mut self, seen: Seen, key: u64, wake: bool) -> bool {
-        let Some(slot) = place(self.scratch, seen, key) else { return false };
+    fn send_and_note(&mut self, set: Seen, key: u64, wake: bool) -> bool {
+        let Some(slot) = seen::place(self.scratch, set, key) else { return false };
         let header = self.header();
         header.key = key;
         // SAFETY: a map slot.
@@ -384,7 +217,7 @@ impl Record {
             return false;
         }
         // SAFETY: as above.
-        unsafe { *slot = SeenFact { key, count: 1, last_ms: now_ms() } };
+        unsafe { *slot = SeenFact { key, count: 1, last_ms: seen::now_ms() } };
         true
     }
 
@@ -531,7 +364,7 @@ pub fn announce<const E: u8>(who: &Who) {
 
 #[inline(always)]
 fn announce_here<const E: u8>(exe: u64, filters: u64) -> u64 {
-    if exe == 0 || is_seen(Seen::Calls, exe) {
+    if exe == 0 || seen::is_seen(Seen::Calls, exe) {
         return 0;
     }
     let file = task::image::<LOOPS>(task::address());
@@ -544,86 +377,4 @@ fn announce_here<const E: u8>(exe: u64, filters: u64) -> u64 {
     fill_header(u64::from(record::kind::EXECUTABLE), exe, filters);
     record.path::<E>(mnt, dentry);
     u64::from(record.send_new(Seen::Calls, exe, false))
-}
-
-/// The same value, by way of memory that the verifier does not follow: so that two ways to get here, with different
-/// values, go on as one. Without it every branch doubles all that comes behind it.
-#[inline(always)]
-pub fn unfollowed(scratch: *mut Scratch, value: u64) -> u64 {
-    // SAFETY: this CPU's own.
-    unsafe {
-        core::ptr::write_volatile(&raw mut (*scratch).passing, value);
-        core::ptr::read_volatile(&raw const (*scratch).passing)
-    }
-}
-
-/// The place of a hash over the scratch buffer.
-#[repr(C)]
-pub struct Hashing {
-    hash: u64,
-    at: u64,
-}
-
-/// Bytes that one step of a hash takes.
-const HASHED_BYTES: usize = 32;
-/// Most steps of one hash: a string has `PATH_MAX` bytes.
-const HASH_STEPS: u32 = 4096 / HASHED_BYTES as u32;
-
-unsafe extern "C" fn hash_step(_index: u32, _context: *mut c_void) -> i64 {
-    let Some(scratch) = maps::scratch() else { return 1 };
-    // SAFETY: only one hash is under way on a CPU. Parts begin at whole words; the mask says so to the verifier.
-    unsafe {
-        let hashing = &mut (*scratch).hashing;
-        let at = hashing.at & !7;
-        if at > (record::RECORD_BYTES - HASHED_BYTES) as u64 {
-            return 1;
-        }
-        let words = (&raw const (*scratch).record).cast::<u8>().add(at as usize).cast::<u64>();
-        let mut hash = hashing.hash;
-        for word in 0..HASHED_BYTES / 8 {
-            hash = mix(hash, words.add(word).read_volatile());
-        }
-        hashing.hash = hash;
-        hashing.at = at + HASHED_BYTES as u64;
-    }
-    0
-}
-
-/// Mixes `length` bytes at the aligned place `at` of this CPU's scratch buffer, and the zeros behind them, into a key.
-#[inline(always)]
-pub fn hash_scratch<const E: u8>(hash: u64, at: u64, length: u64) -> u64 {
-    if E == OLD { hash_record_old(hash, at, length) } else { hash_record(hash, at, length) }
-}
-
-#[inline(always)]
-fn hash_here<const E: u8>(hash: u64, at: u64, length: u64) -> u64 {
-    let Some(scratch) = maps::scratch() else { return hash };
-    // SAFETY: as in `hash_step`.
-    let hashing = unsafe { &mut (*scratch).hashing };
-    *hashing = Hashing { hash: mix(hash, length), at };
-    repeat::<E, HASH_STEPS>((length as u32).div_ceil(HASHED_BYTES as u32), hash_step);
-    hashing.hash
-}
-
-/// A step of a loop: gives 0 to go on. Its state is in this CPU's working memory.
-pub type Step = unsafe extern "C" fn(u32, *mut c_void) -> i64;
-
-/// Runs `step` up to `times`, or `MOST`, times; gives how often it ran.
-#[inline(always)]
-pub fn repeat<const E: u8, const MOST: u32>(times: u32, step: Step) -> u32 {
-    let times = if times > MOST { MOST } else { times };
-    if E != OLD {
-        // SAFETY: the steps ignore their context.
-        return unsafe { bpf_loop(times, step as *mut c_void, core::ptr::null_mut(), 0) } as u32;
-    }
-    // The verifier walks through every iteration; what a step leaves is in a map, where it does not look.
-    let mut ran = 0;
-    while ran < MOST {
-        // SAFETY: as above.
-        if ran >= times || unsafe { step(ran, core::ptr::null_mut()) } != 0 {
-            break;
-        }
-        ran += 1;
-    }
-    ran
 }

@@ -12,7 +12,7 @@ use crate::{
         verified_once,
     },
     maps,
-    ring::{self, Step},
+    repeat::{self, Step},
 };
 
 /// Steps of a walk: components and mount crossings. `PATH_MAX` allows 2048 components.
@@ -108,9 +108,9 @@ fn run<const E: u8>(near: impl Fn() -> i64, step: Step) {
         }
     }
     let (steps, most) = if E == OLD {
-        (ring::repeat::<E, OLD_STEPS>(OLD_STEPS, step), OLD_STEPS)
+        (repeat::repeat::<E, OLD_STEPS>(OLD_STEPS, step), OLD_STEPS)
     } else {
-        (ring::repeat::<E, STEPS>(STEPS, step), STEPS)
+        (repeat::repeat::<E, STEPS>(STEPS, step), STEPS)
     };
     if steps >= most {
         count_loss(loss::PATH_TOO_LONG);

@@ -4,7 +4,8 @@ use sandbox_trace_ebpf::program;
 
 use super::btf::Btf;
 
-/// Set to `old` or `loops`, makes a newer kernel run an edition for older ones; for trying that out.
+/// Set to `old` or `loops`, makes a newer kernel run an edition for older ones, and set to `cast`, no other than that; for
+/// trying these out.
 pub const EDITION_VARIABLE: &str = "SANDBOX_TRACE_EDITION";
 
 /// The first kernel that has every helper of the edition with loops.
@@ -35,6 +36,16 @@ impl Edition {
     /// The edition for a kernel version, as far as that tells. One that is not known is taken for new.
     fn of(version: Option<(u32, u32)>) -> Self {
         if version.is_some_and(|version| version < LOOPS_SINCE) { Self::Old } else { Self::Loops }
+    }
+
+    /// Goes on to the edition for older kernels where the kernel does not take this one; false if that is no use.
+    pub fn falls_back(&mut self) -> bool {
+        let fixed = std::env::var(EDITION_VARIABLE).is_ok_and(|wanted| wanted == "cast");
+        let other = matches!(self, Self::Cast(_)) && !fixed;
+        if other {
+            *self = Self::Loops;
+        }
+        other
     }
 
     /// The name of a program in this edition. Raw tracepoint programs have one edition only.

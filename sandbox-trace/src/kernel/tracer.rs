@@ -117,19 +117,30 @@ impl Tracer {
             Members::Several { .. } => membership::BY_ID,
         };
         let how = How { membership, ring_bytes: options.ring_bytes };
-        let kernel = Kernel::read(options.btf)?;
+        let mut kernel = Kernel::read(options.btf)?;
+        match Self::start_on(options, &kernel, how) {
+            // A kernel may have what this edition needs, and not let it be used.
+            Err(error) if kernel.edition.falls_back() => {
+                tracing::info!("the programs for older kernels are used: {}", error.in_one_line());
+                Self::start_on(options, &kernel, how)
+            }
+            result => result,
+        }
+    }
+
+    fn start_on(options: &Options<'_>, kernel: &Kernel, how: How) -> Result<Self> {
         let (ebpf, hooks) = match options.hooks {
-            Some(HookSet::Syscalls) => (load(&kernel, &[], how)?, Vec::new()),
-            Some(HookSet::Lsm) => lsm::load(&kernel, how)?,
-            None => match lsm::load(&kernel, how) {
+            Some(HookSet::Syscalls) => (load(kernel, &[], how)?, Vec::new()),
+            Some(HookSet::Lsm) => lsm::load(kernel, how)?,
+            None => match lsm::load(kernel, how) {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     tracing::info!("files and sockets are observed at system calls: {}", error.in_one_line());
-                    (load(&kernel, &[], how)?, Vec::new())
+                    (load(kernel, &[], how)?, Vec::new())
                 }
             },
         };
-        Self::start_with(options, ebpf, &kernel, &hooks)
+        Self::start_with(options, ebpf, kernel, &hooks)
     }
 
     fn start_with(options: &Options<'_>, mut ebpf: Ebpf, kernel: &Kernel, hooks: &[&Hook]) -> Result<Self> {

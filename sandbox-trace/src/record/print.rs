@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    collect::{Boundary, Collector, Facts, place},
+    collect::{Boundary, Collector, place},
     counts::Tallies,
+    facts::Facts,
     files::{Files, Order, Print},
     filters::Doubt,
     identity::Identity,

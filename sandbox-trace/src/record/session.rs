@@ -10,7 +10,6 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use nix::{
     sys::signal::{Signal, kill},
-    time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 use tokio::{
@@ -22,16 +21,18 @@ use tokio::{
 use super::{
     awaited::Awaited,
     checkpoint::Checkpoints,
+    clock::{monotonic_ns, rfc3339},
     collect::{Boundary, Collector},
     command::Held,
     decode,
-    labels::{self, Labels},
+    labels::Labels,
     live, memory,
     print::{Accesses, print},
     priority, privileges,
     progress::Progress,
     scope::Scope,
     target::{self, Aim, TargetChoice},
+    warnings::warnings,
 };
 use crate::{
     error::{Error, Result},
@@ -49,6 +50,8 @@ pub const BTF_VARIABLE: &str = "SANDBOX_TRACE_BTF";
 
 /// How often the ring is read, the target looked at and the progress line drawn.
 const TICK: Duration = Duration::from_millis(100);
+/// Hands work to `io_uring`, past the calls that the hooks see. The same number on all architectures.
+const IO_URING_ENTER: u32 = 426;
 /// How long a command that was told to stop may take, before the recording ends without it.
 const GRACE: Duration = Duration::from_secs(5);
 /// Most records that are read before signals and the clock are looked at again; more than the ring can hold.
@@ -546,60 +549,6 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a reader of the recording should know about its limits.
-fn warnings(recording: &Recording, empty: bool, refused_files: usize) -> Vec<String> {
-    let mut out = Vec::new();
-    if recording.target.ended == "checkpoint" {
-        out.push("this is a checkpoint: what the target did after it is not in here".into());
-    }
-    if !recording.host.observed.iter().any(|kind| kind == "capabilities") {
-        out.push(format!(
-            "Linux {} has no cap_capable tracepoint (6.14 has): capabilities were not observed",
-            recording.host.kernel
-        ));
-    }
-    if empty {
-        out.push("the target did nothing while it was recorded".into());
-    }
-    if recording.losses.get("io_uring_unseen").is_some_and(|n| *n > 0) {
-        out.push("io_uring was used: what it did with files and sockets was not seen".into());
-    }
-    out.extend(confined(recording));
-    let refused = recording.failed.network.iter().filter(|n| n.refused_by.is_some()).count()
-        + recording.capabilities.iter().filter(|c| c.refused_by.is_some()).count()
-        + refused_files;
-    if refused > 0 {
-        out.push(format!(
-            "a security module (AppArmor) refused {refused} of what was tried, marked refused_by: a profile from this \
-             recording refuses it too"
-        ));
-    }
-    if recording.executables.iter().any(|e| e.path.is_empty()) {
-        out.push("an executable has no path: it was gone, or detached, when it was seen".into());
-    }
-    out
-}
-
-/// Hands work to `io_uring`, past the calls that the hooks see. The same number on all architectures.
-const IO_URING_ENTER: u32 = 426;
-
-/// What `AppArmor` refuses fails like what file modes refuse, and these hooks don't see who said no.
-fn confined(recording: &Recording) -> Option<String> {
-    let refuses: Vec<String> =
-        recording.target.apparmor.iter().filter(|l| labels::refuses(l)).map(ToString::to_string).collect();
-    let refusal = |error: Option<&String>| error.is_some_and(|e| e == "EACCES" || e == "EPERM");
-    let files = recording.failed.files.iter().filter(|f| refusal(f.error.as_ref())).count();
-    let network = recording.failed.network.iter().filter(|n| refusal(n.error.as_ref())).count();
-    let failed = files + network;
-    (!refuses.is_empty() && failed > 0).then(|| {
-        format!(
-            "AppArmor confined the target ({}): which of the {failed} accesses that failed with EACCES or EPERM it refused can't be \
-             told. Record in complain mode, or unconfined, to learn them",
-            refuses.join(", ")
-        )
-    })
-}
-
 fn in_own_mount_namespace(pid: u32) -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     of("self") == of(&pid.to_string())
@@ -611,42 +560,4 @@ fn threads(scope: &Scope) -> u64 {
         .into_iter()
         .map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64)
         .sum()
-}
-
-/// Now, on the clock of the facts.
-fn monotonic_ns() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_err(|e| Error::host("could not read the clock").because(e))?;
-    let part = |value: i64| u64::try_from(value).unwrap_or(0);
-    Ok(part(now.tv_sec()) * 1_000_000_000 + part(now.tv_nsec()))
-}
-
-/// A time as RFC 3339 in UTC, to the second. The calendar is the proleptic Gregorian one: days since 1970 are
-/// turned into a date by counting from 1 March of year 0, where leap days come last.
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let since_march = days + 719_468;
-    let (era, day_of_era) = (since_march / 146_097, since_march % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(1_709_210_096), "2024-02-29T12:34:56Z");
-        assert_eq!(at(4_102_444_799), "2099-12-31T23:59:59Z");
-    }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use sandbox_trace_tests::cgroup::v2_root;
 
 const PREFIX: &str = "sandbox-trace-bench-";
 
@@ -92,15 +93,4 @@ fn remove_stale(hierarchy: &Path) {
             let _ = fs::remove_dir(entry.path().join(child));
         }
     }
-}
-
-/// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or a folder below it on a hybrid machine.
-fn v2_root() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("can't read /proc/self/mounts")?;
-    mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&"cgroup2"))
-        .and_then(|fields| fields.get(1).map(PathBuf::from))
-        .context("cgroup v2 is not mounted; `sandbox-trace doctor` says how to mount it")
 }

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
+use sandbox_trace_tests::memory;
+
 use super::{
     cgroups::Group,
     running::{Listen, Running},
@@ -131,6 +133,7 @@ impl Recorder {
 
     /// Ends the recording and reads it.
     pub fn stop(self, usage: Usage, recording: &Path) -> Result<Report> {
+        let memory = memory::Watch::new(self.process.pid());
         let start = Instant::now();
         self.process.signal(Signal::SIGINT)?;
         let ended = self.process.wait()?;
@@ -145,7 +148,7 @@ impl Recorder {
             finish_s: finish.as_secs_f64(),
             rss_bytes: usage.rss,
             peak_rss_bytes: usage.peak_rss,
-            peak_rss_at_end_bytes: ended.peak_rss,
+            peak_rss_at_end_bytes: memory.peak_kib()? * 1024,
             maps_bytes: usage.maps,
             programs_bytes: usage.programs,
             ring_bytes: usage.ring,

@@ -19,8 +19,6 @@ use nix::{
     unistd::Pid,
 };
 
-use sandbox_trace_tests::memory;
-
 use super::cgroups::Group;
 use crate::process;
 
@@ -42,7 +40,6 @@ pub struct Running {
     lines: Receiver<String>,
     /// What was said so far, for messages.
     said: Vec<String>,
-    peak_rss: u64,
     reaped: bool,
 }
 
@@ -50,8 +47,6 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
-    /// The most memory that it had, in bytes.
-    pub peak_rss: u64,
     /// All that it said.
     pub said: Vec<String>,
 }
@@ -84,7 +79,7 @@ impl Running {
             Listen::Stderr => child.stderr.take().map(lines_of),
         };
         let lines = lines.with_context(|| format!("{name} has no output"))?;
-        Ok(Self { child, name, lines, said: Vec::new(), peak_rss: 0, reaped: false })
+        Ok(Self { child, name, lines, said: Vec::new(), reaped: false })
     }
 
     pub fn pid(&self) -> u32 {
@@ -159,13 +154,9 @@ impl Running {
     }
 
     fn reap(&mut self) -> Result<Option<Ended>> {
-        // The last look before its end: the memory of a process is gone when it can be waited for.
-        if let Some(peak) = memory::peak_kib(self.pid()) {
-            self.peak_rss = peak * 1024;
-        }
         let status = self.child.try_wait().context("can't wait for a process")?;
         self.reaped = status.is_some();
-        Ok(status.map(|status| Ended { status, peak_rss: self.peak_rss, said: Vec::new() }))
+        Ok(status.map(|status| Ended { status, said: Vec::new() }))
     }
 }
 

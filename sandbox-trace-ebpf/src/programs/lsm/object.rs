@@ -5,7 +5,8 @@ use sandbox_trace_ebpf::record::{self, access, flag};
 use crate::{
     kernel::{LOOPS, mix, must, off, read, read_or_zero},
     maps,
-    ring::{self, Record, Seen},
+    ring::Record,
+    seen::{self, Seen},
     task, walk,
 };
 
@@ -69,7 +70,7 @@ pub fn send(asked: &Asked) -> u32 {
         key = walk::hash::<LOOPS>(asked.mnt, asked.target, key);
     }
     key = walk::hash::<LOOPS>(asked.mnt, asked.dentry, key);
-    if ring::is_seen(Seen::Files, key) {
+    if seen::is_seen(Seen::Files, key) {
         return 0;
     }
     // Pipes, sockets, memfds, and a file system's own doings on mounts that no path leads to: not mediated.

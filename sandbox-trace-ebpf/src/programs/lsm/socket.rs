@@ -8,9 +8,11 @@ use sandbox_trace_ebpf::{
 
 use super::slot;
 use crate::{
+    hash,
     kernel::{LOOPS, mix, off, read_or_zero},
     names::Base,
-    ring::{self, Record, Seen},
+    ring::Record,
+    seen::{self, Seen},
     task::{self, Who},
 };
 
@@ -162,7 +164,7 @@ fn send(usage: &Use) -> u32 {
         | usage.kind << 40
         | 1 << 61;
     let key = mix(mix(who.key, what), usage.protocol);
-    if usage.address == 0 && ring::is_seen(Seen::Files, key) {
+    if usage.address == 0 && seen::is_seen(Seen::Files, key) {
         return 0;
     }
     if slot::claim() {
@@ -180,13 +182,13 @@ fn put(who: &Who, usage: &Use, mut key: u64) {
         let start = record.end();
         record.clear_address();
         record.kernel_address(usage.address, usage.length);
-        key = ring::hash_scratch::<LOOPS>(key, start, usage.length);
+        key = hash::hash_scratch::<LOOPS>(key, start, usage.length);
         let first = read_or_zero::<u8>(usage.address + 2);
         if usage.family == AF_UNIX && usage.length > 2 && first != 0 {
             base = place(first);
             key = base.hash::<LOOPS>(&record, key);
         }
-        if ring::is_seen(Seen::Files, key) {
+        if seen::is_seen(Seen::Files, key) {
             return;
         }
     }
