@@ -1,5 +1,6 @@
-//! Where the running kernel keeps the members that the programs read: looked up in its BTF by user space,
-//! written into the programs' read-only data before they load, so that the verifier sees constants.
+//! Where the running kernel keeps the members that the programs read: looked up in its BTF by user space before the
+//! programs load, and written into their instructions (see [`FIRST_OFFSET`]). The constants of a recording are written
+//! into their read-only data.
 
 /// The offset of a member that the running kernel does not have; see [`OPTIONAL`].
 pub const ABSENT: u32 = u32::MAX;
@@ -19,6 +20,17 @@ pub const OPTIONAL: [&str; 5] = [
 /// `bpf_rdonly_cast` makes of an address. It stands for any memory, and its first member, of 65 bytes, is all that is
 /// used.
 pub const BYTES_TYPE: &str = "new_utsname";
+
+/// The programs have offsets as immediate operands: the object holds this number and the offset's index in
+/// [`KernelLayout::offsets`], and user space puts the kernel's own in their place. An offset that is loaded would make
+/// every load through it wait for another one.
+pub const FIRST_OFFSET: u32 = 0x6b5f_0000;
+
+/// What stands for the offset that lies at this place in [`KernelLayout`].
+#[expect(clippy::cast_possible_truncation, reason = "a structure of some hundred bytes")]
+pub const fn offset_number(place: usize) -> u32 {
+    FIRST_OFFSET + ((place - core::mem::offset_of!(KernelLayout, regs_orig_ax)) / size_of::<u32>()) as u32
+}
 
 macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident: $path:literal,)*) => {

@@ -1,4 +1,4 @@
-//! Reading kernel memory: offsets from the read-only data, direct loads where the verifier knows the type of the
+//! Reading kernel memory: offsets that user space fills in, direct loads where the verifier knows the type of the
 //! pointer or takes our word for it, checked reads everywhere else.
 //!
 //! Some programs exist in several editions, as a `const E: u8` says: [`OLD`], [`LOOPS`] and [`CAST`].
@@ -19,12 +19,24 @@ pub const LOOPS: u8 = 1;
 /// tenth of the time. Only the programs that read much have it.
 pub const CAST: u8 = 2;
 
-/// The offset of a member. A volatile read: the compiler must not fold the zeros of the object file.
+/// The offset of a member: a number that user space puts into the instruction. Not a pure one for the compiler: it would
+/// keep what is cheaper to make again.
 macro_rules! off {
-    ($field:ident) => {
-        // SAFETY: a static of this program.
-        unsafe { core::ptr::read_volatile(&raw const $crate::maps::LAYOUT.$field) as usize }
-    };
+    ($field:ident) => {{
+        let offset: u64;
+        // SAFETY: this only moves a number to a register.
+        unsafe {
+            core::arch::asm!(
+                "{offset} = {number}",
+                offset = out(reg) offset,
+                number = const sandbox_trace_ebpf::layout::offset_number(
+                    core::mem::offset_of!(sandbox_trace_ebpf::KernelLayout, $field)
+                ),
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        offset as usize
+    }};
 }
 pub(crate) use off;
 

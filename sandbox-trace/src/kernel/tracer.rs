@@ -18,7 +18,9 @@ use super::{
     edition::{self, Edition},
     layout,
     lsm::{self, Hook},
-    namespaces, programs, specs,
+    namespaces,
+    programs::{self, Numbers},
+    specs,
 };
 use crate::error::{Error, Result};
 
@@ -391,9 +393,13 @@ pub fn load(kernel: &Kernel, hooks: &[&Hook], how: How) -> Result<Ebpf> {
     }
     let specs = specs::packed(|call| lsm::sees(hooks, call));
     let attached = u32::from(!hooks.is_empty());
-    let object = programs::object(match kernel.edition {
-        Edition::Cast(function) => Some(function),
-        Edition::Old | Edition::Loops => None,
+    let offsets = layout.offsets().map(|(_, offset)| *offset);
+    let object = programs::object(Numbers {
+        offsets: &offsets,
+        cast: match kernel.edition {
+            Edition::Cast(function) => Some(function),
+            Edition::Old | Edition::Loops => None,
+        },
     })?;
     let ebpf = EbpfLoader::new()
         .btf(Some(&kernel.anchors))
