@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
+    errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -315,6 +317,15 @@ fn status(pid: &str, name: &str) -> Result<String> {
     Ok(line.with_context(|| format!("no {name}"))?.trim().to_owned())
 }
 
+/// The scheduling policy of a thread.
+fn policy(thread: &str) -> Result<libc::c_int> {
+    let pid = Pid::from_raw(thread.parse()?);
+    // SAFETY: this takes a number alone.
+    let policy = Errno::result(unsafe { libc::sched_getscheduler(pid.as_raw()) })?;
+    // The flag says what becomes of what it starts, not of itself.
+    Ok(policy & !libc::SCHED_RESET_ON_FORK)
+}
+
 #[test]
 fn an_armed_recorder_has_few_privileges_and_its_command_all() -> Result<()> {
     // For a command the recorder has made cgroups, which it removes.
@@ -348,6 +359,15 @@ fn an_armed_recorder_has_few_privileges_and_its_command_all() -> Result<()> {
             ensure!(held & !kept == 0, "{name} of {thread} is {held:x}");
         }
     }
+    // Who reads the ring comes first; nothing that it started does.
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.file_name().to_string_lossy().into_owned();
+        let expected = if thread == pid { libc::SCHED_RR } else { libc::SCHED_OTHER };
+        ensure!(policy(&thread)? == expected, "thread {thread} has scheduling policy {}", policy(&thread)?);
+    }
+    let command = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let command = command.split_whitespace().next().context("it has no command")?;
+    ensure!(policy(command)? == libc::SCHED_OTHER, "the command has scheduling policy {}", policy(command)?);
     let of_command = fs::read_to_string(&seen)?;
     for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"] {
         let own = format!("{name}:\t{}", status("self", name)?);

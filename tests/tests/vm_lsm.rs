@@ -22,7 +22,7 @@ const URING: &str = env!("CARGO_BIN_EXE_uring");
 const WATCHED: &str = "
 profile watched flags=(complain,attach_disconnected,mediate_deleted) {
   audit /usr/bin/* ix,
-  audit /tmp/work/{script,fileops/binary,fileops/script,fileops/real/script} ix,
+  audit /tmp/tried/{script,fileops/binary,fileops/script,fileops/real/script} ix,
   audit FILEOPS ix,
   audit CALLS ix,
   audit URING ix,
@@ -32,9 +32,9 @@ profile watched flags=(complain,attach_disconnected,mediate_deleted) {
 /// What is watched.
 const WORKLOAD: &str = r#"#!/bin/sh
 cd /tmp/work
-FILEOPS run /tmp/work/fileops > /dev/null
-CALLS network /tmp/work/network > /dev/null
-CALLS ids /tmp/work/ids
+FILEOPS run /tmp/tried/fileops > /dev/null
+CALLS network /tmp/tried/network > /dev/null
+CALLS ids /tmp/tried/ids
 echo 'print(sum(1 for _ in open("/etc/passwd")))' > program.py
 python3 program.py > counted
 cat counted /etc/passwd | sort -u | tee sorted | wc -l >> lines
@@ -59,8 +59,8 @@ ALLOW='--allow dac_override --allow dac_read_search --allow setuid --allow setgi
 set -e
 echo 0 > /proc/sys/kernel/printk_ratelimit
 apparmor_parser -r /etc/apparmor.d/watched
-mkdir -p /tmp/work/fileops /tmp/work/network /tmp/work/ids /sys/fs/cgroup/watched
-FILEOPS prepare /tmp/work/fileops
+mkdir -p /tmp/tried/fileops /tmp/tried/network /tmp/tried/ids /sys/fs/cgroup/watched
+FILEOPS prepare /tmp/tried/fileops
 chmod 755 /opt/workload
 export TMPDIR=/tmp
 for hooks in syscalls lsm; do
@@ -245,7 +245,7 @@ fn both_hook_sets_and_apparmors_own_log_agree() -> Result<()> {
 /// Four operations that no system call of their name makes: each is done by the submitting task and by a worker.
 #[test]
 fn what_io_uring_does_is_seen_at_the_hooks_alone() -> Result<()> {
-    let outcome = watched("#!/bin/sh\nURING /etc/hosts /tmp/work/ring.socket\n")?;
+    let outcome = watched("#!/bin/sh\nURING /etc/hosts /tmp/tried/ring.socket\n")?;
     let (lsm, syscalls) = (json(&outcome, "lsm.json")?, json(&outcome, "syscalls.json")?);
     ensure!(
         lsm["complete"] == true && syscalls["complete"] == false,
@@ -260,7 +260,7 @@ fn what_io_uring_does_is_seen_at_the_hooks_alone() -> Result<()> {
     ensure!(!by_call.files.contains_key(&hosts), "{:?}", by_call.files);
     let connected = |json: &Value| {
         let uses = json["network"].as_array().into_iter().flatten();
-        uses.filter(|u| u["operation"] == "connect" && u["address"] == "unix:/tmp/work/ring.socket").count()
+        uses.filter(|u| u["operation"] == "connect" && u["address"] == "unix:/tmp/tried/ring.socket").count()
     };
     ensure!(
         connected(&lsm) == 1 && connected(&syscalls) == 0,

@@ -14,8 +14,8 @@ use sandbox_trace_ebpf::{
 use crate::{
     call::Call,
     kernel::{
-        CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, member, mix, must, off, read, read_or_zero,
-        read_user, verified_once,
+        CAST, LOOPS, OLD, count_loss, get, get_or_zero, load, member, mix, must, off, pointer, read,
+        read_or_zero, read_user, verified_once,
     },
     ring::Record,
     seen::{self, Seen},
@@ -266,8 +266,12 @@ fn changed<const E: u8>(task: u64, who: &Who, call: &Call) {
 fn accessed<const E: u8>(who: &Who, call: &Call, file: u64, bits: u64, operation: u8) {
     const SB_NOUSER: u64 = 1 << 31;
     // `struct path` is the mount, then the dentry.
-    let Some([mnt, dentry]) = must(get::<E, [u64; 2]>(file + off!(file_mnt) as u64)) else { return };
-    let Some(inode) = must(get::<E, u64>(file + off!(file_inode) as u64)) else { return };
+    let Some([mnt, dentry]) =
+        must(get::<E, [u64; 2]>(file + off!(file_mnt) as u64).filter(|[mnt, _]| *mnt != 0))
+    else {
+        return;
+    };
+    let Some(inode) = must(pointer::<E>(file + off!(file_inode) as u64)) else { return };
     let ino: u64 = get_or_zero::<E, _>(inode + off!(inode_ino) as u64);
     let what = bits | u64::from(operation) << 16 | u64::from(call.errno) << 24;
     let key = walk::hash::<E>(mnt, dentry, mix(mix(who.key, ino), what));

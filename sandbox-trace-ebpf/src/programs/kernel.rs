@@ -151,6 +151,7 @@ pub unsafe fn store_unaligned(to: *mut u8, word: u64) {
 #[inline(always)]
 pub fn get<const E: u8, T: Copy>(address: u64) -> Option<T> {
     const WORD: usize = size_of::<u64>();
+    const { assert!(size_of::<T>() <= WORD || (size_of::<T>() <= 4 * WORD && size_of::<T>() % WORD == 0)) };
     if E != CAST {
         return read(address);
     }
@@ -162,12 +163,18 @@ pub fn get<const E: u8, T: Copy>(address: u64) -> Option<T> {
     let words = value.as_mut_ptr().cast::<u64>();
     for word in 0..4 {
         if word < size_of::<T>() / WORD {
-            // SAFETY: T is whole words at every call, and this is one of them.
+            // SAFETY: T is whole words, and this is one of them.
             unsafe { words.add(word).write(load(base, word * WORD)) };
         }
     }
     // SAFETY: as in `read`.
     Some(unsafe { value.assume_init() })
+}
+
+/// Reads a pointer that is never null; `None` if it can't be read, in every edition.
+#[inline(always)]
+pub fn pointer<const E: u8>(address: u64) -> Option<u64> {
+    get::<E, u64>(address).filter(|pointer| *pointer != 0)
 }
 
 /// As [`get`], with zeros for what isn't readable.

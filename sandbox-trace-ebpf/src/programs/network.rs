@@ -32,11 +32,6 @@ pub struct Use {
 /// A call that works on a socket returned.
 #[inline(always)]
 pub fn returned<const E: u8>(task: u64, who: &Who, call: &Call) {
-    const EFAULT: u32 = 14;
-    if call.errno == EFAULT {
-        // The kernel could not read the address either: nothing was asked for.
-        return;
-    }
     let Some(scratch) = maps::scratch() else { return };
     let usage = match call.spec.kind {
         // `socket` and `socketpair`: the arguments say all.

@@ -1,5 +1,8 @@
 //! Putting a record together and sending it, once.
 
+use core::ffi::c_void;
+
+use aya_ebpf::cty::c_long;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
     bpf_probe_read_user, bpf_probe_read_user_str, bpf_ringbuf_output,
@@ -173,11 +176,19 @@ impl Record {
     /// Appends a socket address of the kernel's memory.
     #[inline(always)]
     pub fn kernel_address(&mut self, address: u64, length: u64) -> u64 {
+        // SAFETY: `append` says what may be written.
+        let read = |at, length| unsafe { bpf_probe_read_kernel(at, length, address as *const _) };
+        self.append(length, loss::KERNEL_READ, read)
+    }
+
+    /// Appends an address of a length that is not trusted by `read`ing it, for which 255 bytes of room are sure; gives
+    /// its length.
+    #[inline(always)]
+    fn append(&mut self, length: u64, otherwise: u32, read: impl FnOnce(*mut c_void, u32) -> c_long) -> u64 {
         let Some(at) = self.room() else { return 0 };
         let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
-        // SAFETY: as above; the length is below 256.
-        if unsafe { bpf_probe_read_kernel(at.cast(), length as u32, address as *const _) } != 0 {
-            count_loss(loss::KERNEL_READ);
+        if read(at.cast(), length as u32) != 0 {
+            count_loss(otherwise);
             return 0;
         }
         self.set_end((self.end() + length + 7) & !7);
@@ -298,15 +309,9 @@ fn append_address_here(address: u64, length: u64) -> u64 {
         return 0;
     }
     let Some(mut record) = under_way() else { return 0 };
-    let Some(at) = record.room() else { return 0 };
-    let length = length & (2 * record::ADDRESS_BYTES as u64 - 1);
-    // SAFETY: as above; the length is below 256.
-    if unsafe { bpf_probe_read_user(at.cast(), length as u32, address as *const _) } != 0 {
-        count_loss(loss::STRING_UNREADABLE);
-        return 0;
-    }
-    record.set_end((record.end() + length + 7) & !7);
-    length
+    // SAFETY: `append` says what may be written.
+    let read = |at, length| unsafe { bpf_probe_read_user(at, length, address as *const _) };
+    record.append(length, loss::STRING_UNREADABLE, read)
 }
 
 #[inline(always)]

@@ -8,8 +8,8 @@ use sandbox_trace_ebpf::{loss, record};
 
 use crate::{
     kernel::{
-        CAST, OLD, clear, count_loss, get, get_or_zero, load, mix, must, off, store_unaligned, trusted,
-        verified_once,
+        CAST, OLD, clear, count_loss, get, get_or_zero, load, mix, must, off, pointer, store_unaligned,
+        trusted, verified_once,
     },
     maps,
     repeat::{self, Step},
@@ -64,12 +64,12 @@ impl Walk {
     #[inline(always)]
     fn cross<const E: u8>(&mut self) -> bool {
         let mount = self.mnt - off!(mount_mnt) as u64;
-        let Some(parent) = must(get::<E, u64>(mount + off!(mount_parent) as u64)) else { return false };
+        let Some(parent) = must(pointer::<E>(mount + off!(mount_parent) as u64)) else { return false };
         if parent == mount {
             self.arrived = 1;
             return false;
         }
-        let Some(mountpoint) = must(get::<E, u64>(mount + off!(mount_mountpoint) as u64)) else {
+        let Some(mountpoint) = must(pointer::<E>(mount + off!(mount_mountpoint) as u64)) else {
             return false;
         };
         self.dentry = mountpoint;
@@ -123,7 +123,11 @@ fn component<const E: u8>(walk: &mut Walk) -> Result<Names, i64> {
     if walk.dentry == walk.root {
         return Err(if walk.cross::<E>() { 0 } else { 1 });
     }
-    let Some(names) = must(get::<E, Names>(walk.dentry + off!(dentry_parent) as u64)) else { return Err(1) };
+    let Some(names) =
+        must(get::<E, Names>(walk.dentry + off!(dentry_parent) as u64).filter(|names| names.parent != 0))
+    else {
+        return Err(1);
+    };
     if names.parent == walk.dentry { Err(1) } else { Ok(names) }
 }
 

@@ -38,14 +38,10 @@ impl Edition {
         if version.is_some_and(|version| version < LOOPS_SINCE) { Self::Old } else { Self::Loops }
     }
 
-    /// Goes on to the edition for older kernels where the kernel does not take this one; false if that is no use.
-    pub fn falls_back(&mut self) -> bool {
+    /// What to try where the kernel does not take this edition.
+    pub fn older(self) -> Option<Self> {
         let fixed = std::env::var(EDITION_VARIABLE).is_ok_and(|wanted| wanted == "cast");
-        let other = matches!(self, Self::Cast(_)) && !fixed;
-        if other {
-            *self = Self::Loops;
-        }
-        other
+        (matches!(self, Self::Cast(_)) && !fixed).then_some(Self::Loops)
     }
 
     /// The name of a program in this edition. Raw tracepoint programs have one edition only.

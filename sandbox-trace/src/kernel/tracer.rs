@@ -120,14 +120,14 @@ impl Tracer {
         };
         let how = How { membership, ring_bytes: options.ring_bytes };
         let mut kernel = Kernel::read(options.btf)?;
-        match Self::start_on(options, &kernel, how) {
-            // A kernel may have what this edition needs, and not let it be used.
-            Err(error) if kernel.edition.falls_back() => {
-                tracing::info!("the programs for older kernels are used: {}", error.in_one_line());
-                Self::start_on(options, &kernel, how)
-            }
-            result => result,
+        let started = Self::start_on(options, &kernel, how);
+        // A kernel may have what an edition needs, and not let it be used.
+        if let (Err(error), Some(older)) = (&started, kernel.edition.older()) {
+            tracing::info!("the programs for older kernels are used: {}", error.in_one_line());
+            kernel.edition = older;
+            return Self::start_on(options, &kernel, how);
         }
+        started
     }
 
     fn start_on(options: &Options<'_>, kernel: &Kernel, how: How) -> Result<Self> {

@@ -327,6 +327,7 @@ impl<'a> Session<'a> {
         progress.finish();
         checkpoints.stop();
         self.drain(ring.get_mut());
+        priority::lower();
         self.settle()?;
         self.collector.wait_for_identities();
         self.conclude(ended, began)
