@@ -31,7 +31,7 @@ profile watched flags=(complain,attach_disconnected,mediate_deleted) {
 
 /// What is watched.
 const WORKLOAD: &str = r#"#!/bin/sh
-cd /tmp/work
+cd /tmp/tried || exit 1
 FILEOPS run /tmp/tried/fileops > /dev/null
 CALLS network /tmp/tried/network > /dev/null
 CALLS ids /tmp/tried/ids

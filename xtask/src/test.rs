@@ -209,7 +209,7 @@ impl Tally {
                     self.failures.push(format!("{what}: {} failed, see above", counts.failed));
                 }
                 if counts.skipped > 0 {
-                    self.skips.push(format!("{what}: {} marked #[ignore]", counts.skipped));
+                    self.skips.push(format!("{what}: {} that run by name only", counts.skipped));
                 }
             }
             Err(error) => self.check(what, Err(error)),

@@ -15,8 +15,8 @@ use crate::maps::{self, Scratch};
 pub const OLD: u8 = 0;
 /// The edition for kernels that have these.
 pub const LOOPS: u8 = 1;
-/// The edition for kernels that have `bpf_rdonly_cast` too (6.2): they load what the others ask a helper to read, for a
-/// tenth of the time. Only the programs that read much have it.
+/// The edition for kernels that have `bpf_rdonly_cast` too (6.2): they load what the others ask a helper to read.
+/// Only the programs that read much have it.
 pub const CAST: u8 = 2;
 
 /// The offset of a member: a number that user space puts into the instruction. Not a pure one for the compiler: it would
@@ -51,8 +51,7 @@ pub(crate) use constant;
 
 /// Makes functions that the verifier looks at once, and not at every call: "global" ones, with numbers for arguments and
 /// a number for a result, and nothing known of either. Calls of any other function cost all of its ways each time, and
-/// what follows once more for each way. `name(arguments) = body;`, or with a name for each
-/// edition.
+/// what follows once more for each way. `name(arguments) = body;`, or with a name for each edition.
 macro_rules! verified_once {
     ($($name:ident($($argument:ident),*) = $body:expr;)*) => {$(
         verified_once!(@one $name($($argument),*) = $body);
