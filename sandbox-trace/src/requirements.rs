@@ -3,13 +3,18 @@
 //! Failed attempts become requirements only where the kernel asks the policy before it finds the failure
 //! (see [`asked_before_failing`]): a profile without them would turn `EWOULDBLOCK` into `EACCES`.
 
+mod files;
 mod refused;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+};
 
+pub use self::files::{FileNeed, Files, Occurrence};
 use crate::{
     error::{Error, Result},
-    recording::{Access, BytePath, ExecutableIndex, FileAccess, Recording},
+    recording::{self, Access, BytePath, ExecutableIndex, FileAccess, Recording},
 };
 
 /// Who needed something, how often, and when.
@@ -80,18 +85,6 @@ impl SyscallNeed {
     }
 }
 
-/// A file access that must be allowed; the key in [`Requirements::files`] is the path and, for links, the
-/// existing name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileNeed {
-    /// All that was done.
-    pub access: Access,
-    /// True if every access was the owner's, false if one was not, `None` if unknown.
-    pub owner: Option<bool>,
-    /// Who did it, by single permission.
-    pub evidence: BTreeMap<Access, Evidence>,
-}
-
 /// A use of sockets that must be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NetworkKey {
@@ -109,7 +102,7 @@ pub struct Requirements {
     /// Dangerous calls that a filter refused, and the target went on: no needs, but a person may want to know.
     pub survived: BTreeMap<(String, String), SyscallNeed>,
     /// By path and link target.
-    pub files: BTreeMap<(BytePath, Option<BytePath>), FileNeed>,
+    pub files: Files,
     /// By family and type.
     pub network: BTreeMap<NetworkKey, Evidence>,
     /// By name; only those that were granted and are needed, with the number.
@@ -126,16 +119,78 @@ pub const KINDS: [&str; 4] = ["syscalls", "files", "network", "capabilities"];
 /// Folds recordings into requirements. An empty recording, and one that lost something when
 /// `allow_incomplete` is false, is an error: no policy is made from nothing or from half the evidence.
 pub fn fold(recordings: &[(String, Recording)], allow_incomplete: bool) -> Result<Requirements> {
-    let mut out = Requirements::default();
+    let mut fold = Fold::default();
     for (name, recording) in recordings {
-        if recording.is_empty() {
+        fold.recording(name, recording, allow_incomplete)?;
+    }
+    Ok(fold.end())
+}
+
+/// Reads recordings and folds them. Their file accesses are never in memory as values: a million take some 100 MB.
+pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
+    let mut fold = Fold::default();
+    for path in paths {
+        let recording = recording::load_each(path, &mut |_, file| {
+            let at = (file.count, file.first_ms, file.last_ms);
+            let asked = match &file.error {
+                None => true,
+                Some(error) => asked_before_failing(error, &file.operations()?),
+            };
+            if asked {
+                fold.file(&file.path()?, file.link_target(), file.access, file.owner, &file.by, at);
+            }
+            Ok(())
+        })?;
+        fold.recording(&path.display().to_string(), &recording, allow_incomplete)?;
+    }
+    Ok(fold.end())
+}
+
+/// Requirements in the making.
+#[derive(Default)]
+struct Fold {
+    out: Requirements,
+    /// The executables that accesses of the present recording name, by their indices: resolved when its list is known.
+    who: HashMap<Vec<ExecutableIndex>, u32>,
+    /// Which recording is being folded.
+    position: u32,
+    /// Whether it has file accesses.
+    has_files: bool,
+}
+
+impl Fold {
+    fn file(
+        &mut self,
+        path: &[u8],
+        target: Option<&[u8]>,
+        access: Access,
+        owner: Option<bool>,
+        by: &[ExecutableIndex],
+        (count, first_ms, last_ms): Often,
+    ) {
+        let files = &mut self.out.files;
+        let who = if let Some(known) = self.who.get(by) {
+            *known
+        } else {
+            let new = files.who(BTreeSet::new());
+            self.who.insert(by.to_vec(), new);
+            new
+        };
+        let occurrence = Occurrence { recording: self.position, who, count, first_ms, last_ms };
+        files.add(path, target, access, owner, occurrence);
+        self.has_files = true;
+    }
+
+    /// Takes in a recording, whose file accesses may have come before.
+    fn recording(&mut self, name: &str, recording: &Recording, allow_incomplete: bool) -> Result<()> {
+        if recording.is_empty() && !self.has_files {
             return Err(Error::incomplete(format!(
                 "{name} has no facts: the target did nothing while it was recorded"
             ))
             .hint("start the recording before the workload, and check that it names the workload's cgroup"));
         }
         for (what, count) in recording.losses.iter().filter(|(_, count)| **count > 0) {
-            *out.losses.entry(what.clone()).or_default() += count;
+            *self.out.losses.entry(what.clone()).or_default() += count;
         }
         if !recording.complete && !allow_incomplete {
             let lost = describe_losses(&recording.losses);
@@ -145,14 +200,33 @@ pub fn fold(recordings: &[(String, Recording)], allow_incomplete: bool) -> Resul
         }
         for kind in KINDS {
             if !recording.host.observed.iter().any(|seen| seen == kind) {
-                out.unobserved.insert(kind.to_owned());
+                self.out.unobserved.insert(kind.to_owned());
             }
         }
-        fold_one(&mut out, recording);
-        refused::add_sockets(&mut out, recording);
+        let failed = recording.failed.files.iter().filter(|file| {
+            file.error.as_deref().is_some_and(|error| asked_before_failing(error, &file.operations))
+        });
+        for file in recording.files.iter().chain(failed) {
+            let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, .. } = file;
+            let target = link_target.as_ref().map(BytePath::as_bytes);
+            self.file(path.as_bytes(), target, *access, *owner, by, (*count, *first_ms, *last_ms));
+        }
+        fold_one(&mut self.out, recording);
+        refused::add_sockets(&mut self.out, recording);
+        for (indices, who) in self.who.drain() {
+            let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();
+            self.out.files.resolve(who, by);
+        }
+        self.position = self.position.saturating_add(1);
+        self.has_files = false;
+        Ok(())
     }
-    refused::set_apart(&mut out);
-    Ok(out)
+
+    fn end(mut self) -> Requirements {
+        self.out.files.sort();
+        refused::set_apart(&mut self.out);
+        self.out
+    }
 }
 
 /// `ring_full 12, path_too_deep 1`, or that the recording ended early.
@@ -178,12 +252,6 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
             need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, often);
         }
     }
-    for file in &recording.files {
-        add_file(out, recording, file);
-    }
-    for file in recording.failed.files.iter().filter(|f| asked_before_failing(f)) {
-        add_file(out, recording, file);
-    }
     for network in &recording.network {
         let key = NetworkKey {
             family: (network.family_nr, network.family.clone()),
@@ -203,31 +271,14 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
     }
 }
 
-fn add_file(out: &mut Requirements, recording: &Recording, file: &FileAccess) {
-    let is_new = !out.files.contains_key(&(file.path.clone(), file.link_target.clone()));
-    let need = out.files.entry((file.path.clone(), file.link_target.clone())).or_default();
-    need.owner = match (is_new, need.owner, file.owner) {
-        (true, _, owner) => owner,
-        (false, Some(a), Some(b)) => Some(a && b),
-        _ => None,
-    };
-    need.access |= file.access;
-    for permission in file.access.iter() {
-        // How often each of several permissions was needed is not known: at most this often.
-        let often = (file.count, file.first_ms, file.last_ms);
-        need.evidence.entry(permission).or_default().add(recording, &file.by, often);
-    }
-}
-
 /// Whether the kernel asks the security module before it finds out that the operation fails this way. Then a
 /// profile without the permission changes the error, and programs that expect it (a lock that is taken, a
 /// directory that is not empty, a FIFO without a reader) break.
 ///
 /// Source: the order of checks in fs/open.c, fs/namei.c, fs/locks.c of Linux 6.1. A name that does not exist,
 /// and a refusal by mode bits, fails before.
-fn asked_before_failing(file: &FileAccess) -> bool {
-    let Some(error) = file.error.as_deref() else { return false };
-    file.operations.iter().any(|operation| match operation.as_str() {
+fn asked_before_failing(error: &str, operations: &[String]) -> bool {
+    operations.iter().any(|operation| match operation.as_str() {
         "open" => matches!(error, "ENXIO" | "ENODEV" | "EIO" | "EAGAIN" | "EINTR" | "EBUSY" | "ENOMEDIUM"),
         "lock" => matches!(error, "EAGAIN" | "EACCES" | "EINTR" | "EDEADLK" | "ENOLCK"),
         "rmdir" => matches!(error, "ENOTEMPTY" | "EBUSY" | "ENOTDIR"),

@@ -49,8 +49,7 @@ pub struct Args {
 #[expect(clippy::needless_pass_by_value, reason = "every command has this signature")]
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let name: ProfileName = args.name.parse()?;
-    let recordings = super::load_recordings(&args.recordings)?;
-    let needs = requirements::fold(&recordings, args.allow_incomplete)?;
+    let needs = requirements::load(&args.recordings, args.allow_incomplete)?;
     let options = Options {
         generalize: args.generalize,
         allow: args.allow.iter().cloned().collect(),

@@ -50,8 +50,7 @@ pub struct Args {
 
 /// Runs the command. Nothing is written when the policy is refused.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
-    let recordings = super::load_recordings(&args.recordings)?;
-    let needs = requirements::fold(&recordings, args.allow_incomplete)?;
+    let needs = requirements::load(&args.recordings, args.allow_incomplete)?;
     let options = Options {
         mode: args.mode,
         allow: args.allow.into_iter().collect(),

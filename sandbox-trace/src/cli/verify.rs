@@ -69,7 +69,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         no_new_privileges: args.no_new_privileges,
         capabilities: args.capabilities.map(|names| Capabilities::parse(&names)).transpose()?,
     };
-    let needs = requirements::fold(&super::load_recordings(&recordings)?, args.allow_incomplete)?;
+    let needs = requirements::load(&recordings, args.allow_incomplete)?;
     let mut verdicts = Verdicts::default();
     if let Some(file) = seccomp {
         verdicts.merge(verify::seccomp::verify(&needs, &file, &container)?);

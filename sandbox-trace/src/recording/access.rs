@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 /// A set of file permissions, in AppArmor's vocabulary but finer where AppArmor's rules lump together.
 ///
@@ -82,6 +82,12 @@ impl Access {
         self.0 == 0
     }
 
+    /// The permissions of this set for which `keep` says so.
+    #[must_use]
+    pub fn filter(self, keep: impl Fn(Self) -> bool) -> Self {
+        self.iter().filter(|one| keep(*one)).fold(Self::none(), Self::union)
+    }
+
     /// The single permissions of this set, in the order of the letters.
     pub fn iter(self) -> impl Iterator<Item = Self> {
         LETTERS.iter().map(|(_, bit)| *bit).filter(move |bit| self.contains(*bit))
@@ -131,6 +137,16 @@ impl Serialize for Access {
 
 impl<'de> Deserialize<'de> for Access {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        struct Letters;
+        impl Visitor<'_> for Letters {
+            type Value = Access;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("access letters")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Access, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Letters)
     }
 }

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 /// A byte string with the reversible text form described in the module.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,14 @@ impl BytePath {
 
     /// Reads the text form.
     pub fn decode(text: &str) -> Result<Self, String> {
+        Self::decode_bytes(text).map(|bytes| Self(Cow::Owned(bytes.into_owned())))
+    }
+
+    /// The bytes that the text form stands for: nearly always its own.
+    pub fn decode_bytes(text: &str) -> Result<Cow<'_, [u8]>, String> {
+        if !text.as_bytes().contains(&b'\\') {
+            return Ok(Cow::Borrowed(text.as_bytes()));
+        }
         let mut out = Vec::with_capacity(text.len());
         let mut rest = text.as_bytes();
         while let [first, tail @ ..] = rest {
@@ -65,7 +73,7 @@ impl BytePath {
                 _ => return Err(format!("a backslash in {text:?} is neither \\\\ nor \\xNN")),
             }
         }
-        Ok(Self(Cow::Owned(out)))
+        Ok(Cow::Owned(out))
     }
 }
 
@@ -157,7 +165,17 @@ impl Serialize for BytePath {
 
 impl<'de> Deserialize<'de> for BytePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::decode(&Cow::<str>::deserialize(deserializer)?).map_err(D::Error::custom)
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = BytePath;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<BytePath, E> {
+                BytePath::decode(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -1,10 +1,14 @@
 //! Reading and writing recordings: versions, compression, errors that say what is wrong with the file.
 
-use std::{io::Read as _, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
 use serde::Deserialize;
 
-use super::{FileAccess, Recording, SCHEMA, stream};
+use super::{
+    FileAccess, Recording, SCHEMA, printable,
+    reading::{self, Fault, FileRef, List},
+    stream,
+};
 use crate::{
     error::{Error, Result},
     output,
@@ -13,64 +17,99 @@ use crate::{
 /// Larger than any recording of a sane run; stops a decompression bomb before memory does.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// Reads a recording from `path` (`-` is stdin); `.zst` or any Zstandard content is decompressed.
+/// Takes a file access; an error says what is wrong with it.
+pub type Each<'a> = dyn FnMut(List, &FileRef<'_>) -> Result<(), String> + 'a;
+
+/// Reads a recording from `path` (`-` is stdin); Zstandard content is decompressed, whatever the name ends in.
 pub fn load(path: &Path) -> Result<Recording> {
-    let name = path.display().to_string();
-    let raw = if path == Path::new("-") {
-        let mut raw = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut raw).map(|_| raw)
-    } else {
-        std::fs::read(path)
-    }
-    .map_err(|e| {
-        Error::usage(format!("could not read the recording {name}"))
-            .because(e)
-            .hint("make one with `sandbox-trace record -o FILE`")
-    })?;
-    let json = if raw.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let mut json = Vec::new();
-        zstd::Decoder::new(raw.as_slice())
-            .and_then(|decoder| decoder.take(MAX_BYTES).read_to_end(&mut json))
-            .map_err(|e| {
-                Error::usage(format!("{name} is a truncated or damaged Zstandard file"))
-                    .because(e)
-                    .hint("record again, or restore the file")
-            })?;
-        json
-    } else {
-        raw
-    };
-    from_json(&json, &name)
+    collect(|each| load_each(path, each))
 }
 
 /// Reads a recording from JSON; `name` is what messages call it.
 pub fn from_json(json: &[u8], name: &str) -> Result<Recording> {
+    collect(|each| read(json, name, each))
+}
+
+/// A recording with all its file accesses.
+fn collect(read: impl FnOnce(&mut Each<'_>) -> Result<Recording>) -> Result<Recording> {
+    let (mut granted, mut failed) = (Vec::new(), Vec::new());
+    let mut recording = read(&mut |list, file| {
+        let list = if list == List::Granted { &mut granted } else { &mut failed };
+        list.push(file.to_access()?);
+        Ok(())
+    })?;
+    recording.files.append(&mut granted);
+    recording.failed.files.append(&mut failed);
+    recording.normalize();
+    Ok(recording)
+}
+
+/// As [`load`], but the file accesses are given to `each` one by one, in the order of the file, and not kept.
+pub fn load_each(path: &Path, each: &mut Each<'_>) -> Result<Recording> {
+    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let name = path.display().to_string();
+    let unread = |e: std::io::Error| {
+        Error::usage(format!("could not read the recording {name}"))
+            .because(e)
+            .hint("make one with `sandbox-trace record -o FILE`")
+    };
+    let mut source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(unread)?)
+    };
+    let mut start = Vec::new();
+    source.by_ref().take(ZSTANDARD.len() as u64).read_to_end(&mut start).map_err(unread)?;
+    let packed = start == ZSTANDARD;
+    let whole = std::io::Cursor::new(start).chain(source);
+    if packed {
+        let decoder = zstd::Decoder::new(whole).map_err(unread)?;
+        read(decoder.take(MAX_BYTES), &name, each)
+    } else {
+        read(whole, &name, each)
+    }
+}
+
+fn read(source: impl Read, name: &str, each: &mut Each<'_>) -> Result<Recording> {
     #[derive(Deserialize)]
     struct Header {
         schema: Option<String>,
     }
-    let broken = |e: serde_json::Error| {
-        let (what, hint) = if e.is_eof() {
-            ("ends in the middle: the file is truncated", "record again, or restore the file")
-        } else {
-            ("is not a recording", "a recording is the JSON that `sandbox-trace record -o FILE` writes")
-        };
-        Error::usage(format!("{name} {what} (line {}, column {})", e.line(), e.column()))
-            .because(e)
-            .hint(hint)
+    let (head, fault) = match reading::read(source, each) {
+        Ok(head) => (head, None),
+        Err((fault, head)) => (head, Some(fault)),
     };
-    let header: Header = serde_json::from_slice(json).map_err(broken)?;
-    match header.schema.as_deref() {
-        Some(SCHEMA) => {}
-        Some(other) => return Err(foreign_schema(name, other)),
-        None => {
-            return Err(Error::usage(format!("{name} is JSON but not a recording: it has no \"schema\""))
-                .hint("a recording is the JSON that `sandbox-trace record -o FILE` writes"));
+    // The version first: what a foreign file lacks is no news.
+    let header: Result<Header, _> = serde_json::from_slice(&head);
+    match (header, fault) {
+        (Ok(Header { schema: Some(schema) }), _) if schema != SCHEMA => Err(foreign_schema(name, &schema)),
+        (_, Some(fault)) => Err(broken(name, fault)),
+        (Err(e), None) => Err(broken(name, Fault::of(&e, 0))),
+        (Ok(Header { schema: None }), None) => {
+            Err(Error::usage(format!("{name} is JSON but not a recording: it has no \"schema\""))
+                .hint("a recording is the JSON that `sandbox-trace record -o FILE` writes"))
         }
+        (Ok(_), None) => serde_json::from_slice(&head).map_err(|e| broken(name, Fault::of(&e, 0))),
     }
-    let mut recording: Recording = serde_json::from_slice(json).map_err(broken)?;
-    recording.normalize();
-    Ok(recording)
+}
+
+fn broken(name: &str, fault: Fault) -> Error {
+    let (line, column, what, cut) = match fault {
+        Fault::Source(e) => {
+            return Error::usage(format!("{name} is truncated or damaged, or can't be read"))
+                .because(e)
+                .hint("record again, or restore the file");
+        }
+        Fault::Text { line, column, what, cut } => (line, column, what, cut),
+    };
+    let (says, hint) = if cut {
+        ("ends in the middle: the file is truncated", "record again, or restore the file")
+    } else {
+        ("is not a recording", "a recording is the JSON that `sandbox-trace record -o FILE` writes")
+    };
+    let place = if column > 0 { format!("line {line}, column {column}") } else { format!("line {line}") };
+    // serde quotes what it did not expect.
+    Error::usage(format!("{name} {says} ({place})")).because(printable(&what)).hint(hint)
 }
 
 fn foreign_schema(name: &str, schema: &str) -> Error {

@@ -8,6 +8,7 @@ mod bytes;
 mod container;
 mod file;
 mod merge;
+mod reading;
 #[cfg(test)]
 pub(crate) mod samples;
 mod stream;
@@ -20,8 +21,9 @@ pub use self::{
     access::Access,
     bytes::{BytePath, printable},
     container::{Container, Mount},
-    file::{from_json, load, save, save_streamed, to_json},
+    file::{from_json, load, load_each, save, save_streamed, to_json},
     merge::merge,
+    reading::{FileRef, List},
 };
 
 /// The schema of the files that this version writes. A reader refuses a higher version.

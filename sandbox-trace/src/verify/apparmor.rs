@@ -56,10 +56,13 @@ fn chosen(profiles: &[Profile]) -> Option<&Profile> {
 pub fn replay(needs: &Requirements, profile: &Profile, verdicts: &mut Verdicts) {
     verdicts.merge(Verdicts { notes: notes(needs, profile), ..Verdicts::default() });
     let mut out = Verdicts { checked: counts(needs), ..Verdicts::default() };
-    // A profile in this mode is asked nothing, so it blocks nothing.
-    if profile.mode != Mode::Unconfined {
-        for ((path, target), need) in &needs.files {
-            replay_file(profile, path, target.as_ref(), need, &mut out);
+    if profile.mode == Mode::Unconfined {
+        // A profile in this mode is asked nothing, so it blocks nothing.
+        out.checked.files = u64::try_from(needs.files.len()).unwrap_or(u64::MAX);
+    } else {
+        for need in needs.files.iter() {
+            out.checked.files += 1;
+            replay_file(profile, &need, &mut out);
         }
         for (key, evidence) in &needs.network {
             let (family, socket_type) = (key.family.0, key.socket_type.0);
@@ -87,11 +90,12 @@ pub fn replay(needs: &Requirements, profile: &Profile, verdicts: &mut Verdicts) 
     verdicts.merge(out);
 }
 
+/// Of all but files, which are counted as they are replayed.
 fn counts(needs: &Requirements) -> Checked {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Checked {
         seccomp: 0,
-        files: count(needs.files.len()),
+        files: 0,
         network: count(needs.network.len()),
         capabilities: count(needs.capabilities.len()),
     }
@@ -133,37 +137,33 @@ struct Answer {
     changes: Option<String>,
 }
 
-fn replay_file(
-    profile: &Profile,
-    path: &BytePath,
-    target: Option<&BytePath>,
-    need: &FileNeed,
-    out: &mut Verdicts,
-) {
-    let shown = describe(path, target, need.access);
-    let mut unproven =
-        |what: String, why: String| out.unproven.push(Unproven { kind: Kind::File, what, why });
-    if path.as_bytes().first() != Some(&b'/') {
-        unproven(shown, "the path does not reach the target's root; a kernel denies it, or with attach_disconnected gives it another name".into());
-        return;
-    }
-    if need.access.contains(Access::LINK) && target.is_none() {
-        unproven(shown.clone(), "the recording does not say what it was linked to".into());
-    }
-    let subjects: &[Subject] = match need.owner {
+fn replay_file(profile: &Profile, need: &FileNeed<'_>, out: &mut Verdicts) {
+    let (path, target, access) = (need.path(), need.target(), need.access());
+    let subjects: &[Subject] = match need.owner() {
         Some(true) => &[Subject::Owner],
         Some(false) => &[Subject::Other],
         None => &[Subject::Owner, Subject::Other],
     };
+    let linked = access.contains(Access::LINK);
+    let absolute = path.first() == Some(&b'/');
+    if absolute && !linked && subjects.iter().all(|subject| is_free(profile, path, access, *subject)) {
+        return;
+    }
+    let mut unproven =
+        |what: String, why: String| out.unproven.push(Unproven { kind: Kind::File, what, why });
+    if !absolute {
+        unproven(describe(path, target, access), "the path does not reach the target's root; a kernel denies it, or with attach_disconnected gives it another name".into());
+        return;
+    }
+    if linked && target.is_none() {
+        let what = describe(path, target, access);
+        unproven(what, "the recording does not say what it was linked to".into());
+    }
     let answers: Vec<Answer> =
-        subjects.iter().map(|subject| ask(profile, path, target, need.access, *subject)).collect();
-    let everyone = need.access.iter().filter(|one| answers.iter().all(|a| a.denied.contains(*one)));
-    let denied = everyone.fold(Access::none(), |all, one| all | one);
-    let differing = need
-        .access
-        .iter()
-        .filter(|one| !denied.contains(*one) && answers.iter().any(|a| a.denied.contains(*one)))
-        .fold(Access::none(), |all, one| all | one);
+        subjects.iter().map(|subject| ask(profile, path, target, access, *subject)).collect();
+    let denied = access.filter(|one| answers.iter().all(|a| a.denied.contains(one)));
+    let differing =
+        access.filter(|one| !denied.contains(one) && answers.iter().any(|a| a.denied.contains(one)));
     if !differing.is_empty() {
         unproven(
             describe(path, target, differing),
@@ -182,20 +182,28 @@ fn replay_file(
         out.blocked.push(Blocked {
             kind: Kind::File,
             what: describe(path, target, denied),
-            needed_by: who(need.evidence.iter().filter(|(one, _)| denied.intersects(**one)).map(|(_, e)| e)),
+            needed_by: who([&need.evidence(denied)]),
             rule: rule_for(path, target, denied),
         });
     }
 }
 
+/// Whether all of it is allowed and nothing has to be said: so it is with nearly every access of a good profile.
+fn is_free(profile: &Profile, path: &[u8], access: Access, subject: Subject) -> bool {
+    let granted = profile.file_perms(path, subject);
+    let wanted = access.iter().filter(|one| *one != Access::EXEC).fold(0, |all, one| all | request(one));
+    let executes = access.contains(Access::EXEC);
+    granted.allows(wanted) && (!executes || granted.transition(profile) == Transition::Inherit)
+}
+
 fn ask(
     profile: &Profile,
-    path: &BytePath,
-    target: Option<&BytePath>,
+    path: &[u8],
+    target: Option<&[u8]>,
     access: Access,
     subject: Subject,
 ) -> Answer {
-    let granted = profile.file_perms(path.as_bytes(), subject);
+    let granted = profile.file_perms(path, subject);
     let mut answer = Answer::default();
     for one in access.iter() {
         let allowed = if one == Access::EXEC {
@@ -209,7 +217,7 @@ fn ask(
             }
         } else if one == Access::LINK {
             // Without the target it is unproven, and reported as that.
-            target.is_none_or(|target| profile.allows_link(path.as_bytes(), target.as_bytes(), subject))
+            target.is_none_or(|target| profile.allows_link(path, target, subject))
         } else {
             granted.allows(request(one))
         };
@@ -231,20 +239,21 @@ fn request(one: Access) -> u32 {
     }
 }
 
-fn describe(path: &BytePath, target: Option<&BytePath>, access: Access) -> String {
+fn describe(path: &[u8], target: Option<&[u8]>, access: Access) -> String {
+    let path = BytePath::from(path);
     match target.filter(|_| access.contains(Access::LINK)) {
-        Some(target) => format!("{path} {access} -> {target}"),
+        Some(target) => format!("{path} {access} -> {}", BytePath::from(target)),
         None => format!("{path} {access}"),
     }
 }
 
 /// The rules that would allow it; an id of a process is written as the variable for it.
-fn rule_for(path: &BytePath, target: Option<&BytePath>, denied: Access) -> String {
-    let pattern = match Pattern::of_path(path.as_bytes()) {
+fn rule_for(path: &[u8], target: Option<&[u8]>, denied: Access) -> String {
+    let pattern = match Pattern::of_path(path) {
         Ok(pattern) => pattern,
         Err(error) => return error.to_string(),
     };
-    let rest = denied.iter().filter(|one| *one != Access::LINK).fold(Access::none(), |all, one| all | one);
+    let rest = denied.filter(|one| one != Access::LINK);
     let mut rules = Vec::new();
     if !rest.is_empty() {
         rules.push(rule::file(&pattern, rest));
@@ -252,7 +261,7 @@ fn rule_for(path: &BytePath, target: Option<&BytePath>, denied: Access) -> Strin
     if denied.contains(Access::LINK)
         && let Some(target) = target
     {
-        match Pattern::of_path(target.as_bytes()) {
+        match Pattern::of_path(target) {
             Ok(target) => rules.push(rule::link(&pattern, &target)),
             Err(error) => rules.push(error.to_string()),
         }
