@@ -19,6 +19,15 @@ pub enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Vec<Piece>);
 
+/// The variable for a number of any length, which a profile that uses it must define: see [`number_definition`].
+pub const NUMBER: &str = "@{any_number}";
+
+/// The definition of [`NUMBER`], a line of a profile: one to twenty digits, since AppArmor has no repetition of a class.
+pub fn number_definition() -> String {
+    let lengths: Vec<String> = (1..=20).map(|length| "[0-9]".repeat(length)).collect();
+    format!("{NUMBER}={{{}}}", lengths.join(","))
+}
+
 /// The largest process id that `@{pid}` of the tunables matches.
 const MAX_PID: u32 = 4_999_999;
 
@@ -33,6 +42,11 @@ impl Pattern {
             ))
             .hint("leave it out with --allow-incomplete; the profile will deny it")),
         }
+    }
+
+    /// As [`Pattern::of_path`], for a path that was found expressible.
+    pub fn of_expressible(path: &[u8]) -> Self {
+        Self::of_path(path).unwrap_or_else(|_| Self(vec![Piece::Literal(path.to_vec())]))
     }
 
     /// The narrowest pattern that holds in the next run too: process and thread ids below `/proc` are
@@ -74,6 +88,11 @@ impl Pattern {
     /// Whether it matches one path only.
     pub fn is_literal(&self) -> bool {
         self.0.iter().all(|piece| matches!(piece, Piece::Literal(_)))
+    }
+
+    /// Whether it uses [`NUMBER`].
+    pub fn has_number(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Glob(text) if text == NUMBER))
     }
 
     /// As it stands in a rule.

@@ -111,6 +111,9 @@ fn summary(context: Context, args: &Args, policy: &AppArmorPolicy) {
     for gap in &policy.gaps {
         context.note(format!("  gap: {gap}"));
     }
+    for note in &policy.notes {
+        context.note(format!("  note: {note}"));
+    }
     if args.output.as_os_str() != "-" {
         let recordings: Vec<String> = args.recordings.iter().map(|path| path.display().to_string()).collect();
         context.note(format!(

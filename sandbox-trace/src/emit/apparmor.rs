@@ -3,12 +3,16 @@
 use std::fmt::Write as _;
 
 use crate::{
-    apparmor::{escape, pattern::Pattern, rule},
+    apparmor::{
+        escape,
+        pattern::{Pattern, number_definition},
+        rule,
+    },
     error::{Error, Result},
     output::grouped,
     policy::{
-        generalize::Generalization,
-        paths::{AppArmorPolicy, FileRule, Given},
+        generalize::{FileRule, Generalization},
+        paths::{AppArmorPolicy, Given},
     },
 };
 
@@ -114,8 +118,10 @@ fn header(policy: &AppArmorPolicy, out: &mut String) {
     line(out, &format!("# Written by sandbox-trace {} from what was recorded.", env!("CARGO_PKG_VERSION")));
     let level = match policy.generalize {
         Generalization::Exact => "exact: only ids below /proc differ from the recorded paths",
-        Generalization::Balanced => "balanced: random temporary names stand for their kind",
-        Generalization::Broad => "broad: names of one run stand for their kind",
+        Generalization::Balanced => {
+            "balanced: names that are random or vary from run to run stand for their kind"
+        }
+        Generalization::Broad => "broad: names that may vary from run to run stand for their kind",
     };
     line(out, &format!("# Paths are {level}."));
     line(out, "# What is not listed is denied.");
@@ -129,6 +135,10 @@ fn header(policy: &AppArmorPolicy, out: &mut String) {
         line(out, &format!("# GAP: {}", plain(gap)));
     }
     line(out, "\nabi <abi/3.0>,\n\n#include <tunables/global>\n");
+    if policy.files.keys().chain(policy.links.iter().flat_map(|(a, b)| [a, b])).any(Pattern::has_number) {
+        line(out, "# A number: AppArmor has no repetition of a class.");
+        line(out, &format!("{}\n", number_definition()));
+    }
 }
 
 fn plain(text: &str) -> String {
@@ -136,7 +146,8 @@ fn plain(text: &str) -> String {
 }
 
 fn file_rule(pattern: &Pattern, content: &FileRule) -> String {
-    let text = rule::file(pattern, content.access);
+    let owner = if content.owner { "owner " } else { "" };
+    let text = format!("{owner}{}", rule::file(pattern, content.access));
     match &content.stands_for {
         None => text,
         Some((1, path)) => format!("{text}  # {}", escape::comment(path.as_bytes())),
@@ -167,7 +178,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::policy::generalize;
+    use crate::apparmor::pattern::{NUMBER, Piece};
 
     fn policy() -> AppArmorPolicy {
         let mut policy = AppArmorPolicy {
@@ -182,13 +193,12 @@ mod tests {
             [("/a", "rwa"), ("/b c", "a"), ("/x", "rxm"), ("/lib/y.so", "rm"), ("/db", "rwk")]
         {
             let pattern = Pattern::literal(path.as_bytes()).unwrap();
-            policy.files.insert(pattern, FileRule { access: access.parse().unwrap(), stands_for: None });
+            policy.files.insert(pattern, FileRule { access: access.parse().unwrap(), ..FileRule::default() });
         }
-        let wide =
-            generalize::pattern(b"/tmp/#12", &generalize::ShortLived::default(), Generalization::Balanced)
-                .unwrap();
+        let wide = [Piece::Literal(b"/tmp/#".to_vec()), Piece::Glob(NUMBER.into())];
         let stands_for = Some((1_200, "/tmp/#12\n}".into()));
-        policy.files.insert(wide, FileRule { access: "rw".parse().unwrap(), stands_for });
+        let rule = FileRule { access: "rw".parse().unwrap(), owner: true, stands_for };
+        policy.files.insert(Pattern::of_pieces(wide), rule);
         let link = ["/new", "/old"].map(|path| Pattern::literal(path.as_bytes()).unwrap());
         let [new, old] = link;
         policy.links.insert((new, old));

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     danger::{self, Asked},
     danger_paths,
-    generalize::{self, Generalization, ShortLived},
+    generalize::{self, FileRule, Generalization},
 };
 use crate::{
     apparmor::{network, pattern::Pattern},
     error::{Error, Result},
     linux,
-    recording::{Access, BytePath},
-    requirements::{Evidence, FileNeed, Requirements, describe_losses},
+    recording::BytePath,
+    requirements::{Evidence, Requirements, describe_losses},
 };
 
 /// How a policy is made.
@@ -46,15 +46,8 @@ pub struct AppArmorPolicy {
     pub unobserved: BTreeSet<String>,
     /// What a reader of the profile must know about its gaps, in sentences.
     pub gaps: Vec<String>,
-}
-
-/// What one pattern allows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileRule {
-    /// As recorded, links left out.
-    pub access: Access,
-    /// The recorded paths that it is made of, where the pattern matches others too: how many, and the first.
-    pub stands_for: Option<(usize, BytePath)>,
+    /// What else a reader should know.
+    pub notes: Vec<String>,
 }
 
 /// What a system call needs of a profile beside files, sockets and capabilities.
@@ -84,9 +77,6 @@ const GIVEN: &[(&str, Given)] = &[
 
 /// The kinds of facts that a profile has rules for.
 const MEDIATED: [&str; 3] = ["files", "network", "capabilities"];
-
-/// Permissions that run a file's code.
-const RUNS: Access = Access::EXEC.union(Access::MAP_EXEC);
 
 /// Makes the policy. Dangerous needs that are not allowed by name are refused together (exit 4); needs that no
 /// rule can express are an error (exit 3) or, if incompleteness is accepted, a gap.
@@ -143,57 +133,11 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<AppArmorPolicy>
 
 /// The file and link rules.
 fn files(needs: &Requirements, options: &Options, out: &mut AppArmorPolicy, inexpressible: &mut Vec<String>) {
-    let mut groups: BTreeMap<Pattern, BTreeMap<&BytePath, Access>> = BTreeMap::new();
-    let short_lived = ShortLived::of(needs);
-    for ((path, target), need) in &needs.files {
-        let pattern = match generalize::pattern(path.as_bytes(), &short_lived, options.generalize) {
-            Ok(pattern) => pattern,
-            Err(error) => {
-                inexpressible.push(error.to_string());
-                continue;
-            }
-        };
-        if need.access.contains(Access::LINK) {
-            match target
-                .as_ref()
-                .map(|target| generalize::pattern(target.as_bytes(), &short_lived, options.generalize))
-            {
-                Some(Ok(target)) => drop(out.links.insert((pattern.clone(), target))),
-                Some(Err(error)) => inexpressible.push(error.to_string()),
-                None => inexpressible.push(format!("the recording does not say what {path} was linked to")),
-            }
-        }
-        let access = without(need.access, Access::LINK);
-        if !access.is_empty() {
-            *groups.entry(pattern).or_default().entry(path).or_default() |= access;
-        }
-    }
-    for (pattern, members) in groups {
-        let mut access = members.values().fold(Access::none(), |all, access| all | *access);
-        let wide = !pattern.is_literal();
-        if wide && access.intersects(RUNS) {
-            // Such names are made by writing, if not under this pattern then under another that matches the
-            // same name. What only looks alike must not run: the recorded names do.
-            for (path, access) in members.iter().filter(|(_, access)| access.intersects(RUNS)) {
-                if let Ok(exact) = Pattern::literal(path.as_bytes()) {
-                    out.files.entry(exact).or_default().access |= *access;
-                }
-            }
-            access = without(access, RUNS);
-            if access.is_empty() {
-                continue;
-            }
-        }
-        let stands_for =
-            members.keys().next().filter(|_| wide).map(|first| (members.len(), (*first).clone()));
-        let rule = out.files.entry(pattern).or_default();
-        rule.access |= access;
-        rule.stands_for = stands_for;
-    }
-}
-
-fn without(access: Access, removed: Access) -> Access {
-    access.iter().filter(|one| !removed.contains(*one)).fold(Access::none(), |all, one| all | one)
+    let made = generalize::rules(needs, options.generalize);
+    inexpressible.extend(made.inexpressible.iter().map(ToString::to_string));
+    out.files = made.files;
+    out.links = made.links.into_iter().collect();
+    out.notes = made.notes;
 }
 
 fn refuse_dangerous(needs: &Requirements, options: &Options) -> Result<()> {
@@ -216,78 +160,34 @@ fn refuse_dangerous(needs: &Requirements, options: &Options) -> Result<()> {
             ask(name.to_owned(), reason, evidence);
         }
     }
-    for ((path, target), need) in &needs.files {
+    for need in needs.files.iter() {
+        let access = need.access();
         // A hard link gives access to what it links to, so both names count.
-        let names =
-            std::iter::once((path, need.access)).chain(target.iter().map(|target| (target, need.access)));
-        for (path, access) in names {
-            let Some(danger) = danger_paths::of(path.as_bytes(), access) else { continue };
-            let text = path.to_string();
+        for path in std::iter::once(need.path()).chain(need.target()) {
+            let Some(danger) = danger_paths::of(path, access) else { continue };
+            let text = BytePath::from(path).to_string();
             if !options.allow.contains(&text) && !options.allow.contains(danger.name) {
                 // A process id says nothing to a reader, and another one is needed in the next run.
                 let what = if danger.name.contains("PID") { danger.name.to_owned() } else { text };
-                ask(what, danger.reason, &evidence_of(need));
+                ask(what, danger.reason, &need.evidence(access));
             }
         }
     }
     if asked.is_empty() { Ok(()) } else { Err(danger::refusal(&asked.into_values().collect::<Vec<_>>())) }
 }
 
-/// Who did any of it, and when first.
-fn evidence_of(need: &FileNeed) -> Evidence {
-    let mut out = Evidence::default();
-    for evidence in need.evidence.values() {
-        out.by.extend(evidence.by.iter().cloned());
-        out.first_ms = match (out.first_ms, evidence.first_ms) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        out.last_ms = out.last_ms.max(evidence.last_ms);
-        out.count = out.count.max(evidence.count);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{error::Exit, requirements::SyscallNeed};
+    use crate::{error::Exit, recording::Access, requirements::SyscallNeed};
 
     fn needs(files: &[(&str, &str)]) -> Requirements {
         let mut needs = Requirements::default();
         for (path, access) in files {
-            let access: Access = access.parse().unwrap();
-            needs.files.insert(((*path).into(), None), FileNeed { access, ..FileNeed::default() });
+            let access = access.parse().unwrap();
+            needs.files.insert(path.as_bytes(), None, access, None, &Evidence::default());
         }
         needs
-    }
-
-    fn rules(files: &[(&str, &str)]) -> Vec<String> {
-        let policy = policy(&needs(files), &Options::default()).unwrap();
-        policy.files.iter().map(|(pattern, rule)| format!("{} {}", pattern.text(), rule.access)).collect()
-    }
-
-    #[test]
-    fn names_of_one_kind_share_a_rule_that_says_what_it_stands_for() {
-        let needs = needs(&[("/tmp/tmpaaaaaaa1", "wcd"), ("/tmp/tmpaaaaaaa2", "r"), ("/proc/7/stat", "r")]);
-        let policy = policy(&needs, &Options::default()).unwrap();
-        assert_eq!(policy.files.len(), 2);
-        let stands_for: Vec<_> = policy.files.values().filter_map(|rule| rule.stands_for.clone()).collect();
-        assert!(stands_for.contains(&(2, "/tmp/tmpaaaaaaa1".into())), "{stands_for:?}");
-        assert!(stands_for.contains(&(1, "/proc/7/stat".into())), "{stands_for:?}");
-    }
-
-    #[test]
-    fn a_wide_rule_never_gives_execution() {
-        let class = "[a-z0-9_]".repeat(8);
-        assert_eq!(
-            rules(&[("/tmp/tmpaaaaaaa1", "wc"), ("/tmp/tmpaaaaaaa2", "rx")]),
-            [format!("/tmp/tmp{class} rwc"), "/tmp/tmpaaaaaaa2 rx".to_owned()]
-        );
-        let mapped = [format!("/tmp/tmp{class} r"), "/tmp/tmpaaaaaaa2 rm".into()];
-        assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "rm")]), mapped);
-        assert_eq!(rules(&[("/tmp/tmpaaaaaaa2", "x")]), ["/tmp/tmpaaaaaaa2 x"]);
-        assert_eq!(rules(&[("/tmp/build", "wx")]), ["/tmp/build wx"]);
     }
 
     #[test]
@@ -314,7 +214,7 @@ mod tests {
     #[test]
     fn what_no_rule_can_express_is_an_error_or_a_gap() {
         let mut needs = needs(&[("pipe:[1]", "r"), ("/a//b", "r"), ("/ok", "r")]);
-        needs.files.insert(("/new".into(), None), FileNeed { access: Access::LINK, ..FileNeed::default() });
+        needs.files.insert(b"/new", None, Access::LINK, None, &Evidence::default());
         let error = policy(&needs, &Options::default()).unwrap_err();
         assert_eq!(error.exit(), Exit::Incomplete);
         assert!(error.to_string().contains("pipe:[1]") && error.to_string().contains("/a//b"), "{error}");

@@ -533,9 +533,6 @@ mod tests {
             call.evidence = Evidence::default();
             call.args.values_mut().for_each(|evidence| *evidence = Evidence::default());
         }
-        for file in all.files.values_mut() {
-            file.evidence.values_mut().for_each(|evidence| *evidence = Evidence::default());
-        }
         all.network.values_mut().for_each(|evidence| *evidence = Evidence::default());
         all.capabilities.values_mut().for_each(|(_, evidence)| *evidence = Evidence::default());
         all

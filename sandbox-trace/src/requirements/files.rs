@@ -82,18 +82,7 @@ impl Files {
         let target = target.map_or_else(Span::default, |target| self.keep(target));
         let (first_ms, last_ms) = (short(first_ms), short(last_ms.max(first_ms)));
         self.recordings = self.recordings.max(recording.saturating_add(1));
-        self.uses.push(Use {
-            path,
-            target,
-            access,
-            owner,
-            linked,
-            recording,
-            who,
-            first_ms,
-            last_ms,
-            count,
-        });
+        self.uses.push(Use { path, target, access, owner, linked, recording, who, first_ms, last_ms, count });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
@@ -202,7 +191,10 @@ impl<'a> FileNeed<'a> {
     pub fn owner(&self) -> Option<bool> {
         let mut owners = self.uses.iter().map(|one| one.owner);
         let first = owners.next().flatten();
-        owners.fold(first, |all, owner| Some(all? && owner?))
+        owners.fold(first, |all, owner| match (all, owner) {
+            (Some(all), Some(owner)) => Some(all && owner),
+            _ => None,
+        })
     }
 
     /// The recordings that have it, by position; a position may come twice.
@@ -275,5 +267,6 @@ mod tests {
         assert_eq!(owner(&[Some(true), Some(true)]), Some(true));
         assert_eq!(owner(&[Some(true), Some(false)]), Some(false));
         assert_eq!(owner(&[Some(true), None]), None);
+        assert_eq!((owner(&[Some(false), None]), owner(&[None, Some(false)])), (None, None));
     }
 }

@@ -196,13 +196,7 @@ fn is_free(profile: &Profile, path: &[u8], access: Access, subject: Subject) -> 
     granted.allows(wanted) && (!executes || granted.transition(profile) == Transition::Inherit)
 }
 
-fn ask(
-    profile: &Profile,
-    path: &[u8],
-    target: Option<&[u8]>,
-    access: Access,
-    subject: Subject,
-) -> Answer {
+fn ask(profile: &Profile, path: &[u8], target: Option<&[u8]>, access: Access, subject: Subject) -> Answer {
     let granted = profile.file_perms(path, subject);
     let mut answer = Answer::default();
     for one in access.iter() {

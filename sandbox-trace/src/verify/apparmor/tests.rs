@@ -1,7 +1,5 @@
 //! The replay against hand-written profiles, and the whole way: needs → policy → text → compiler → replay.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -12,22 +10,25 @@ use crate::{
         generalize::Generalization,
         paths::{Options, policy},
     },
-    requirements::NetworkKey,
+    requirements::{NetworkKey, Occurrence},
 };
 
-fn need(access: &str, owner: Option<bool>) -> FileNeed {
-    let access: Access = access.parse().unwrap();
+fn insert(needs: &mut Requirements, path: &str, target: Option<&str>, access: &str, owner: Option<bool>) {
     let evidence =
         Evidence { by: BTreeSet::from(["/usr/bin/agent".into()]), first_ms: Some(1), ..Evidence::default() };
-    FileNeed { access, owner, evidence: access.iter().map(|one| (one, evidence.clone())).collect() }
+    let target = target.map(str::as_bytes);
+    needs.files.insert(path.as_bytes(), target, access.parse().unwrap(), owner, &evidence);
 }
 
 fn files(list: &[(&str, &str)]) -> Requirements {
+    owned_files(list, Some(false))
+}
+
+fn owned_files(list: &[(&str, &str)], owner: Option<bool>) -> Requirements {
     let mut needs = Requirements::default();
     for (path, access) in list {
-        let (path, target) =
-            path.split_once(" -> ").map_or((*path, None), |(path, to)| (path, Some(to.into())));
-        needs.files.insert((path.into(), target), need(access, Some(false)));
+        let (path, target) = path.split_once(" -> ").map_or((*path, None), |(path, to)| (path, Some(to)));
+        insert(&mut needs, path, target, access, owner);
     }
     needs
 }
@@ -107,24 +108,20 @@ fn owner_rules_hold_for_the_owner() {
     let rules = "  owner /o r,\n  /b r,\n";
     let mut needs = Requirements::default();
     for (path, owner) in [("/o", Some(true)), ("/b", Some(true)), ("/b2", None)] {
-        needs.files.insert((path.into(), None), need("r", owner));
+        insert(&mut needs, path, None, "r", owner);
     }
     assert_eq!(blocked(rules, &needs), ["/b2 r"]);
-    let mut other = Requirements::default();
-    other.files.insert(("/o".into(), None), need("r", Some(false)));
-    assert_eq!(blocked(rules, &other), ["/o r"]);
-    let mut unknown = Requirements::default();
-    unknown.files.insert(("/o".into(), None), need("r", None));
+    assert_eq!(blocked(rules, &owned_files(&[("/o", "r")], Some(false))), ["/o r"]);
+    let unknown = owned_files(&[("/o", "r")], None);
     assert_eq!((blocked(rules, &unknown).len(), unproven(rules, &unknown)), (0, vec!["/o r".to_owned()]));
 }
 
 #[test]
 fn links_are_pairs() {
-    let mut needs = files(&[("/new -> /old", "l")]);
+    let needs = owned_files(&[("/new -> /old", "l")], Some(true));
     // apparmor_parser 3.0.8 writes the subset bit into the owner's half alone, so only links to one's own files
     // are tested for it.
-    let others = needs.clone();
-    needs.files.values_mut().for_each(|need| need.owner = Some(true));
+    let others = files(&[("/new -> /old", "l")]);
     let none = Vec::<String>::new();
     assert_eq!(blocked("  link /new -> /old,\n", &needs), none);
     assert_eq!(blocked("  link /new -> /other,\n", &needs), ["/new l -> /old"]);
@@ -301,7 +298,8 @@ fn hostile_needs(
     prefixes: &'static [&'static str],
     size: std::ops::Range<usize>,
 ) -> impl Strategy<Value = Requirements> {
-    let files = prop::collection::btree_map(hostile_path(prefixes), access(), size);
+    let owner = prop::sample::select(vec![None, Some(true), Some(false)]);
+    let files = prop::collection::btree_map(hostile_path(prefixes), (access(), owner), size);
     let links = prop::collection::btree_map(hostile_path(prefixes), hostile_path(prefixes), 0..4);
     // What a file says a family is called must not matter.
     let network = prop::collection::btree_map((0..48_u16, 0..12_u16), "\\PC*", 0..8);
@@ -309,13 +307,14 @@ fn hostile_needs(
         prop::collection::btree_map("\\PC*", prop::sample::select(vec![0, 1, 5, 10, 13, 23]), 0..4);
     (files, links, network, capabilities).prop_map(|(files, links, network, capabilities)| {
         let mut needs = Requirements::default();
-        let entry = |access| FileNeed { access, owner: None, evidence: BTreeMap::new() };
-        for (path, access) in files {
-            needs.files.insert((path.into(), None), entry(access));
+        let at = |recording| Occurrence { recording, ..Occurrence::default() };
+        for (n, (path, (access, owner))) in (0..).zip(files) {
+            needs.files.add(&path, None, access, owner, at(n % 2));
         }
-        for (new, old) in links {
-            needs.files.insert((new.into(), Some(old.into())), entry(Access::LINK));
+        for (n, (new, old)) in (0..).zip(links) {
+            needs.files.add(&new, Some(&old), Access::LINK, None, at(n % 2));
         }
+        needs.files.sort();
         for ((family, kind), name) in
             network.into_iter().filter(|((f, t), _)| network::rule(*f, *t).is_some())
         {
@@ -358,7 +357,7 @@ proptest! {
         stretch: u8,
     ) {
         let profile = testing::profile(emitted(&needs, Generalization::Exact));
-        let recorded: BTreeSet<&[u8]> = needs.files.keys().map(|(path, _)| path.as_bytes()).collect();
+        let recorded: BTreeSet<&[u8]> = needs.files.iter().map(|need| need.path()).collect();
         // Other random paths, and the recorded ones cut short and made longer.
         let longer = recorded.iter().map(|path| [*path, &[stretch.max(1)]].concat());
         let shorter = recorded.iter().map(|path| path[..path.len() - 1].to_vec());
@@ -375,17 +374,18 @@ proptest! {
     fn a_removed_rule_is_named(needs in hostile_needs(PLAIN, 2..40), which: prop::sample::Index) {
         let text = emitted(&needs, Generalization::Exact);
         let entries: Vec<_> = needs.files.iter().collect();
-        let ((path, target), need) = *which.get(&entries);
-        let pattern = Pattern::literal(path.as_bytes()).unwrap();
+        let need = *which.get(&entries);
+        let (path, target, access) = (need.path(), need.target(), need.access());
+        let pattern = Pattern::literal(path).unwrap();
         let rule = match target {
-            None => rule::file(&pattern, need.access),
-            Some(target) => rule::link(&pattern, &Pattern::literal(target.as_bytes()).unwrap()),
+            None => rule::file(&pattern, access),
+            Some(target) => rule::link(&pattern, &Pattern::literal(target).unwrap()),
         };
         let kept: Vec<&str> = text.lines().filter(|line| line.trim_ascii_start() != rule).collect();
         prop_assert_eq!(kept.len() + 1, text.lines().count(), "{} in {}", rule, text);
         let out = verify_text(&(kept.join("\n") + "\n"), &needs);
         prop_assert_eq!(out.blocked.len(), 1, "{:?}", out.blocked);
-        prop_assert_eq!(&out.blocked[0].what, &describe(path, target.as_ref(), need.access));
+        prop_assert_eq!(&out.blocked[0].what, &describe(path, target, access));
         prop_assert_eq!(&out.blocked[0].rule, &rule);
     }
 }
