@@ -115,7 +115,7 @@ proptest! {
             let tuple: Vec<(u8, u64)> = positions.iter().copied().zip(*values).collect();
             prop_assert!(ask(&made, name, &tuple).always_goes_on(), "{}{:x?} {:?}", name, tuple, options.mode);
         }
-        let seen = |name: &str| recorded.iter().filter(move |(call, _)| CALLS[*call].0 == name);
+        let seen = |name: &'static str| recorded.iter().filter(move |(call, _)| CALLS[*call].0 == name);
         let position = |name: &str, index: u8| {
             let (_, positions) = CALLS.iter().find(|(call, _)| *call == name).unwrap();
             positions.iter().position(|p| *p == index).unwrap()
