@@ -2,9 +2,9 @@
 //! container no longer starts, and compares it with `profiles/runtime/`.
 //!
 //! The workload is a program of a few bytes that exits and does nothing else, so that all that is needed beside
-//! `execve` and `exit_group` is the runtime's. Go's runtime makes some calls in some runs only (`futex`, the return
-//! from its preemption signal): no such measurement can prove that they are not needed, so the files keep more than
-//! what is found here, and the comparison asks only that they keep what is.
+//! `execve` and `exit_group` is the runtime's. Go's runtime makes some calls in some runs only: no such measurement can
+//! prove that they are not needed, so the files keep more than what is found here, and the comparison asks only that
+//! they keep what is.
 
 mod bundle;
 
@@ -15,10 +15,7 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use self::bundle::{Bundle, Need, Runtime};
-use crate::{
-    setup::{self, Purpose},
-    workspace,
-};
+use crate::workspace;
 
 /// Arguments of the task.
 #[derive(Debug, clap::Args)]
@@ -34,6 +31,10 @@ pub struct Args {
     runs: u32,
 }
 
+/// Calls of Go's scheduler and the return from its preemption signal. Without them one run in five to ten fails: taken
+/// away by luck, they would make every later try fail by chance and seem to prove that what it took away is needed.
+const BY_CHANCE: [&str; 2] = ["futex", "rt_sigreturn"];
+
 /// The file of a base, and what it says.
 struct File {
     path: PathBuf,
@@ -42,7 +43,6 @@ struct File {
 
 /// Runs the task.
 pub fn main(args: &Args) -> Result<()> {
-    setup::ensure(&[Purpose::Test])?;
     let mut table = Table::new();
     table.set_header(["base", "measured with", "containers", "needed", "missing in the file"]);
     let mut missing_somewhere = false;
@@ -92,14 +92,17 @@ fn measure(bundle: &Bundle, in_file: &BTreeSet<Need>, runs: u32) -> Result<BTree
     if !starts(&kept)? {
         bail!("the container does not start with a filter that allows everything: {}", bundle.last_output());
     }
+    let by_chance = |need: &&Need| BY_CHANCE.contains(&need.call().as_str()) && in_file.contains(*need);
     let others: Vec<Need> = kept.difference(in_file).cloned().collect();
-    let mut parts: Vec<Vec<Need>> = vec![in_file.iter().cloned().collect(), others];
+    let mut parts: Vec<Vec<Need>> =
+        vec![in_file.iter().filter(|need| !by_chance(need)).cloned().collect(), others];
     while let Some(part) = parts.pop() {
         if part.is_empty() {
             continue;
         }
         let without: BTreeSet<Need> = kept.iter().filter(|need| !part.contains(need)).cloned().collect();
-        if starts(&without)? {
+        // A machine under load may let a start fail once: what stays needed has failed twice.
+        if starts(&without)? || part.len() == 1 && starts(&without)? {
             kept = without;
         } else if let [_, _, ..] = part.as_slice() {
             let (left, right) = part.split_at(part.len() / 2);
