@@ -5,6 +5,7 @@ mod build_ebpf;
 mod demo;
 mod process;
 mod provenance;
+mod runtime_bases;
 mod setup;
 mod test;
 mod vm;
@@ -34,6 +35,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
     Bench(bench::Args),
+    /// Measure what runc and crun need of a filter, and compare it with profiles/runtime.
+    RuntimeBases(runtime_bases::Args),
     /// Boot one of the kernels that the tests run on, and run a command in it.
     Vm(vm::Args),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Bench(args) => bench::main(&args),
+        Task::RuntimeBases(args) => runtime_bases::main(&args),
         Task::Vm(args) => vm::main(&args),
     };
     match done {

@@ -36,11 +36,16 @@ pub struct Args {
     /// The profile is for containers with `no-new-privileges`: the runtime then needs fewer calls.
     #[arg(long)]
     no_new_privileges: bool,
-    /// How far arguments are limited: `safe` limits namespaces, socket families and personalities, `strict`
-    /// everything that was recorded.
+    /// How far arguments are limited: `safe` limits what reaches far into the kernel and does not vary with the input
+    /// (socket families and types, namespaces, personalities, prctl, dangerous ioctls), `strict` everything that was
+    /// recorded.
     #[arg(long = "args", value_enum, value_name = "MODE", default_value_t = Mode::Safe)]
     mode: Mode,
-    /// Give this dangerous system call if a recording asks for it; `namespaces` for clone with namespace flags.
+    /// Add the calls that other versions of C libraries, runtimes and kernels make in place of those that were seen.
+    #[arg(long)]
+    portable: bool,
+    /// Give this dangerous system call, or value like `ioctl:TIOCSTI`, if a recording asks for it; `namespaces` for
+    /// clone with namespace flags.
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     /// Accept recordings that lost something.
@@ -56,6 +61,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         allow: args.allow.into_iter().collect(),
         runtime: args.runtime,
         no_new_privileges: args.no_new_privileges,
+        portable: args.portable,
     };
     let policy = policy(&needs, &options)?;
     output::write_file(&args.output, &emit::seccomp::json(&policy)?)?;
@@ -86,7 +92,10 @@ fn summary(policy: &SyscallPolicy, runtime: Runtime) -> String {
     let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
     let parts: Vec<String> = [(Why::Seen, "seen".to_owned()), (Why::Runtime, format!("for {who}"))]
         .into_iter()
-        .chain([(Why::Kernel, "for the kernel's own returns and exits".to_owned())])
+        .chain([
+            (Why::Kernel, "for the kernel's own returns and exits".to_owned()),
+            (Why::Twin, "as their twins".to_owned()),
+        ])
         .map(|(why, text)| (policy.count(why), text))
         .filter(|(count, _)| *count > 0)
         .map(|(count, text)| format!("{count} {text}"))

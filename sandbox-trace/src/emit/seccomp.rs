@@ -108,8 +108,13 @@ mod tests {
         (clone3.succeeded, clone3.errors) = (false, vec!["ENOSYS".into()]);
         let mut shuffled = recording.clone();
         shuffled.syscalls.reverse();
-        let options =
-            Options { mode: Mode::Safe, allow: [].into(), runtime: Runtime::None, no_new_privileges: false };
+        let options = Options {
+            mode: Mode::Safe,
+            allow: [].into(),
+            runtime: Runtime::None,
+            no_new_privileges: false,
+            portable: false,
+        };
         let make = |recording| {
             let needs = fold(&[("r".into(), recording)], false).unwrap();
             String::from_utf8(json(&policy(&needs, &options).unwrap()).unwrap()).unwrap()
@@ -146,6 +151,12 @@ mod tests {
                   "value": 4294967295,
                   "valueTwo": 1,
                   "op": "SCMP_CMP_MASKED_EQ"
+                },
+                {
+                  "index": 1,
+                  "value": 15,
+                  "valueTwo": 1,
+                  "op": "SCMP_CMP_MASKED_EQ"
                 }
               ]
             },
@@ -160,12 +171,48 @@ mod tests {
                   "value": 4294967295,
                   "valueTwo": 2,
                   "op": "SCMP_CMP_MASKED_EQ"
+                },
+                {
+                  "index": 1,
+                  "value": 15,
+                  "valueTwo": 1,
+                  "op": "SCMP_CMP_MASKED_EQ"
                 }
               ]
             },
             {
               "names": [
-                "clone3"
+                "cachestat",
+                "clone3",
+                "close_range",
+                "copy_file_range",
+                "epoll_pwait2",
+                "execveat",
+                "faccessat2",
+                "fchmodat2",
+                "futex_requeue",
+                "futex_wait",
+                "futex_waitv",
+                "futex_wake",
+                "getrandom",
+                "landlock_add_rule",
+                "landlock_create_ruleset",
+                "landlock_restrict_self",
+                "map_shadow_stack",
+                "membarrier",
+                "memfd_create",
+                "memfd_secret",
+                "mlock2",
+                "openat2",
+                "pidfd_open",
+                "pidfd_send_signal",
+                "preadv2",
+                "process_mrelease",
+                "pwritev2",
+                "renameat2",
+                "rseq",
+                "set_mempolicy_home_node",
+                "statx"
               ],
               "action": "SCMP_ACT_ERRNO",
               "errnoRet": 38

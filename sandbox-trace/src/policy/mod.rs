@@ -1,8 +1,12 @@
 //! From requirements to policy: what is dangerous, what the runtimes need, how paths generalise. Pure.
 
 pub mod arguments;
+mod cover;
 pub mod danger;
 pub mod danger_paths;
+mod fallbacks;
 pub mod generalize;
 pub mod paths;
+mod safe;
 pub mod syscalls;
+mod twins;

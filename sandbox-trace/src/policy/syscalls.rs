@@ -1,13 +1,16 @@
 //! Requirements for system calls → the rules that a seccomp profile prints.
 //!
 //! A name is admitted because it was seen, because the runtime makes the call before the workload starts, or
-//! because the kernel itself depends on it. Arguments are limited in [`arguments`](super::arguments).
+//! because the kernel itself depends on it, and with `--portable` because it is the twin of one of those. Arguments are
+//! limited in [`arguments`](super::arguments).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::danger::NAMESPACES;
 use super::{
-    arguments::{self, Condition, Mode},
+    arguments::{self, Condition, Mode, Sets},
     danger::{self, Asked},
+    fallbacks, twins,
 };
 use crate::{
     error::{Error, Result},
@@ -17,9 +20,6 @@ use crate::{
         runtime::{Base, Runtime},
     },
 };
-
-/// What `--allow` names to admit `clone` and `clone3` with namespace flags.
-pub const NAMESPACES: &str = "namespaces";
 
 /// `EPERM` is what a denied call gets: programs know it from Docker's profile.
 pub const DENIED_ERRNO: u32 = 1;
@@ -41,6 +41,8 @@ pub struct Options {
     pub runtime: Runtime,
     /// Whether containers will run with `no_new_privs`, which needs a smaller base.
     pub no_new_privileges: bool,
+    /// Whether to add the calls that other versions of libraries make in place of those that were seen.
+    pub portable: bool,
 }
 
 /// Why a call is admitted.
@@ -52,6 +54,10 @@ pub enum Why {
     Runtime,
     /// The kernel depends on it.
     Kernel,
+    /// Other versions of libraries make it in place of one that was seen.
+    Twin,
+    /// It is not admitted, and its callers fall back to another call on `ENOSYS`.
+    Fallback,
 }
 
 /// How a call is admitted.
@@ -60,8 +66,8 @@ pub enum Admits {
     /// With any arguments.
     Always,
     /// When all conditions of one of the sets hold.
-    When(BTreeSet<Vec<Condition>>),
-    /// Not at all: the answer is `ENOSYS`, as it was when recorded.
+    When(Sets),
+    /// Not at all: the answer is `ENOSYS`, and its callers do something else.
     Nothing,
 }
 
@@ -120,17 +126,9 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
     let mut policy =
         SyscallPolicy { architectures: BTreeSet::new(), calls: BTreeMap::new(), notes: Vec::new() };
     let mut by_name: BTreeMap<&str, Vec<&SyscallNeed>> = BTreeMap::new();
-    let mut survived: BTreeSet<&str> = BTreeSet::new();
-    let allowed = needs.survived.iter().filter(|((_, name), need)| {
-        let by = |what: &str| options.allow.contains(what);
-        let dangerous = danger::reason(danger::SYSCALLS, name).is_some();
-        let given = if dangerous { by(name) } else { !need.args.is_empty() && by(NAMESPACES) };
-        if !given {
-            survived.insert(if dangerous { name } else { NAMESPACES });
-        }
-        given
-    });
-    for ((arch, name), need) in needs.syscalls.iter().chain(allowed) {
+    let (allowed, survived) = split_survived(needs, &options.allow);
+    let all = needs.syscalls.iter().chain(allowed.iter().map(|(key, need)| (*key, need)));
+    for ((arch, name), need) in all {
         let Some(arch) = Arch::from_name(arch) else {
             return Err(Error::usage(format!("the recordings have calls of the architecture {arch:?}"))
                 .hint("profiles can be made for x86_64, i386 and x32"));
@@ -159,16 +157,117 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
         let admits = admits(name, calls, options.mode, base.as_ref(), &mut policy.notes);
         policy.calls.insert((*name).to_owned(), Call { why: Why::Seen, admits });
     }
-    add_base(&mut policy, base.as_ref());
+    hide_clone3(&mut policy, &by_name, options.mode);
+    fit(&mut policy, &by_name, base.as_ref());
+    add_base(&mut policy, base.as_ref(), options.mode);
+    if options.portable {
+        add_twins(&mut policy, options.mode);
+    }
+    add_fallbacks(&mut policy);
     add_notes(&mut policy, &by_name, options);
     add_refused(&mut policy, &by_name, &survived);
     Ok(policy)
 }
 
+/// What was refused while it was recorded and is dangerous: the part that is allowed by name now, and the names of
+/// the rest.
+fn split_survived<'a>(
+    needs: &'a Requirements,
+    allow: &BTreeSet<String>,
+) -> (Vec<(&'a (String, String), SyscallNeed)>, BTreeSet<&'a str>) {
+    let (mut given, mut survived) = (Vec::new(), BTreeSet::new());
+    for (key, need) in &needs.survived {
+        let name = key.1.as_str();
+        let mut need = need.clone();
+        if danger::reason(danger::SYSCALLS, name).is_some() {
+            if allow.contains(name) {
+                given.push((key, need));
+            } else {
+                survived.insert(name);
+            }
+            continue;
+        }
+        need.args.retain(|tuple, _| {
+            let asked = danger::in_arguments(name, tuple);
+            let missing = asked.iter().map(|(name, _)| *name).filter(|name| !allow.contains(*name));
+            let missing: Vec<&str> = missing.collect();
+            survived.extend(&missing);
+            missing.is_empty()
+        });
+        if !need.args.is_empty() {
+            given.push((key, need));
+        }
+    }
+    (given, survived)
+}
+
+/// Lets `clone3` not exist where `clone` can do all that was seen of it: the flags of `clone3` are in memory, where no
+/// filter can look, and it would be admitted with new namespaces. Docker's default profile does the same, so libraries
+/// know it.
+fn hide_clone3(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNeed>>, mode: Mode) {
+    let Some(call) = policy.calls.get("clone3").filter(|call| call.admits == Admits::Always) else { return };
+    let Some(sets) = by_name.get("clone3").and_then(|needs| arguments::clone_for_clone3(needs, mode)) else {
+        return;
+    };
+    let hidden = Call { admits: Admits::Nothing, ..call.clone() };
+    policy.calls.insert("clone3".into(), hidden);
+    match policy.calls.get_mut("clone").map(|clone| &mut clone.admits) {
+        Some(Admits::When(admitted)) => admitted.extend(sets),
+        Some(_) => {}
+        None => {
+            policy.calls.insert("clone".into(), Call { why: Why::Seen, admits: Admits::When(sets) });
+        }
+    }
+    policy.notes.push(
+        "clone3 was seen and gets ENOSYS, as under Docker's default profile: its flags are in memory, where no filter \
+         can look. Libraries use clone instead, which is admitted with the namespaces that were seen"
+            .into(),
+    );
+}
+
+/// A filter has room for 4,096 instructions, runc's own part included. Where strict conditions would not fit, the
+/// calls with the most of them get those of `--args safe`.
+fn fit(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNeed>>, base: Option<&Base>) {
+    const ROOM: usize = 3000;
+    /// Of a condition: four loads and comparisons of 32 bits, and two jumps over what follows.
+    const EACH: usize = 6;
+    let size = |admits: &Admits| match admits {
+        Admits::When(sets) => sets.iter().map(|set| EACH * set.len()).sum(),
+        _ => 1,
+    };
+    let mut tried = BTreeSet::new();
+    loop {
+        let all: usize = policy.calls.values().map(|call| size(&call.admits)).sum();
+        let largest = policy
+            .calls
+            .iter()
+            .filter(|(name, call)| matches!(call.admits, Admits::When(_)) && !tried.contains(*name))
+            .max_by_key(|(_, call)| size(&call.admits))
+            .map(|(name, call)| (name.clone(), call.clone()));
+        let Some((name, call)) = largest.filter(|_| all * policy.architectures.len().max(1) > ROOM) else {
+            return;
+        };
+        let needs = by_name.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let Admits::When(sets) = &call.admits else { return };
+        policy.notes.push(arguments::too_many(&name, sets.len()));
+        let admits = admits(&name, needs, Mode::Safe, base, &mut Vec::new());
+        policy.calls.insert(name.clone(), Call { admits, ..call });
+        tried.insert(name);
+    }
+}
+
 /// Adds what the runtime and the kernel need beside what was seen.
-fn add_base(policy: &mut SyscallPolicy, base: Option<&Base>) {
-    for name in base.iter().flat_map(|base| &base.syscalls) {
-        policy.calls.entry(name.clone()).or_insert(Call { why: Why::Runtime, admits: Admits::Always });
+fn add_base(policy: &mut SyscallPolicy, base: Option<&Base>, mode: Mode) {
+    if let Some(base) = base {
+        for name in &base.syscalls {
+            let admits = match base.limit(name).filter(|_| mode != Mode::Off) {
+                Some(limit) => Admits::When(
+                    limit.values.iter().flat_map(|value| arguments::only(limit.index, *value)).collect(),
+                ),
+                None => Admits::Always,
+            };
+            policy.calls.entry(name.clone()).or_insert(Call { why: Why::Runtime, admits });
+        }
     }
     if base.is_some() || policy.architectures.is_empty() {
         // The runtime is a program of the machine's own architecture, whatever the workload is. The bases were
@@ -179,6 +278,79 @@ fn add_base(policy: &mut SyscallPolicy, base: Option<&Base>) {
     let legacy = policy.architectures.contains(&Arch::I386).then_some("sigreturn");
     for name in KERNEL.into_iter().chain(legacy) {
         policy.calls.entry(name.to_owned()).or_insert(Call { why: Why::Kernel, admits: Admits::Always });
+    }
+}
+
+/// Adds what other versions of libraries call in place of what was seen.
+fn add_twins(policy: &mut SyscallPolicy, mode: Mode) {
+    let seen = |policy: &SyscallPolicy, name: &str| {
+        policy.calls.get(name).is_some_and(|c| c.why == Why::Seen && c.admits != Admits::Nothing)
+    };
+    let names: Vec<String> = policy.calls.keys().filter(|name| seen(policy, name)).cloned().collect();
+    let mut added = Vec::new();
+    for twin in names.iter().flat_map(|name| twins::of(name)) {
+        let admits = twins::limit(twin).filter(|_| mode != Mode::Off).map_or(Admits::Always, Admits::When);
+        policy.calls.entry(twin.to_owned()).or_insert_with(|| {
+            added.push(twin);
+            Call { why: Why::Twin, admits }
+        });
+    }
+    let families = policy.calls.get_mut("socket").is_some_and(|call| match &mut call.admits {
+        Admits::When(sets) => add_internet(sets, mode),
+        _ => false,
+    });
+    if !added.is_empty() {
+        added.sort_unstable();
+        policy.notes.push(format!(
+            "--portable adds what other versions of libraries call in place of what was seen: {}",
+            added.join(", ")
+        ));
+    }
+    if families {
+        policy.notes.push(
+            "--portable adds the other internet protocol, IPv4 or IPv6, to the sockets that were seen".into(),
+        );
+    }
+}
+
+/// Adds the sockets of the other internet family, and with `safe` the resolver's way from datagrams to a stream.
+/// Whether there was anything to add.
+fn add_internet(sets: &mut Sets, mode: Mode) -> bool {
+    let before = sets.len();
+    for set in sets.clone() {
+        if !set.iter().any(|c| c.index == 0 && twins::INTERNET.contains(&c.value)) {
+            continue;
+        }
+        let with = |index: u8, value: u64| -> Vec<Condition> {
+            let change = |c: &Condition| if c.index == index { Condition { value, ..*c } } else { *c };
+            set.iter().map(change).collect()
+        };
+        for family in twins::INTERNET {
+            let other = with(0, family);
+            // SOCK_DGRAM and SOCK_STREAM: a name server's answer that is too long comes over TCP.
+            if mode == Mode::Safe && set.iter().any(|c| c.index == 1 && c.value == 2) {
+                let stream = |c: &Condition| if c.index == 1 { Condition { value: 1, ..*c } } else { *c };
+                sets.insert(other.iter().map(stream).collect());
+            }
+            sets.insert(other);
+        }
+    }
+    sets.len() > before
+}
+
+/// Gives `ENOSYS` to what is not admitted and has callers that fall back on it.
+fn add_fallbacks(policy: &mut SyscallPolicy) {
+    let admitted = |policy: &SyscallPolicy, name: &str| {
+        policy.calls.get(name).is_some_and(|c| c.admits != Admits::Nothing)
+    };
+    let names: Vec<&str> = fallbacks::TABLE
+        .iter()
+        .filter(|entry| entry.only_with.is_none_or(|with| admitted(policy, with)))
+        .map(|entry| entry.name)
+        .chain(fallbacks::I386.iter().copied().filter(|_| policy.architectures.contains(&Arch::I386)))
+        .collect();
+    for name in names {
+        policy.calls.entry(name.to_owned()).or_insert(Call { why: Why::Fallback, admits: Admits::Nothing });
     }
 }
 
@@ -209,8 +381,14 @@ fn add_notes(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNe
                 .into(),
         );
     }
+    let asked: BTreeSet<&str> = by_name
+        .iter()
+        .flat_map(|(name, needs)| needs.iter().flat_map(|need| need.args.keys()).map(|tuple| (*name, tuple)))
+        .flat_map(|(name, tuple)| danger::in_arguments(name, tuple))
+        .map(|(name, _)| name)
+        .collect();
     for name in options.allow.iter().filter(|name| *name != NAMESPACES) {
-        if !by_name.contains_key(name.as_str()) {
+        if !by_name.contains_key(name.as_str()) && !asked.contains(name.as_str()) {
             policy
                 .notes
                 .push(format!("--allow {name} was not needed: no recording asks for it, so it is not added"));
@@ -263,10 +441,13 @@ fn admits(
         notes.push("clone3 gets ENOSYS, as it did when recorded: libraries use clone instead".into());
         return Admits::Nothing;
     }
-    if KERNEL.contains(&name) || base.is_some_and(|base| base.syscalls.contains(name)) {
+    let of_base = base.filter(|base| base.syscalls.contains(name));
+    let beside = of_base.and_then(|base| base.limit(name));
+    if KERNEL.contains(&name) || of_base.is_some() && beside.is_none() {
         return Admits::Always;
     }
-    match arguments::limits(name, needs, mode, notes) {
+    let beside = beside.map(|limit| (limit.index, limit.values.as_slice()));
+    match arguments::limits(name, needs, mode, beside, notes) {
         Some(limits) => Admits::When(limits),
         None => Admits::Always,
     }
@@ -286,21 +467,18 @@ fn refuse_dangerous(by_name: &BTreeMap<&str, Vec<&SyscallNeed>>, allow: &BTreeSe
                 });
             }
         }
-        if allow.contains(NAMESPACES) {
-            continue;
-        }
         // With nothing but ENOSYS, the call is not given: see `admits`.
         for need in needs.iter().filter(|need| !(*name == "clone3" && need.only_enosys())) {
             for (tuple, evidence) in &need.args {
-                let flags = tuple.get(&0).copied().unwrap_or(0);
-                if arguments::namespace_flags(name, flags) != 0 {
-                    asked.push(Asked {
-                        what: NAMESPACES.to_owned(),
+                let dangers = danger::in_arguments(name, tuple);
+                asked.extend(dangers.into_iter().filter(|(what, _)| !allow.contains(*what)).map(
+                    |(what, reason)| Asked {
+                        what: what.to_owned(),
                         who: evidence.who(),
                         first_ms: evidence.first_ms,
-                        reason: format!("{name} with flags {flags:#x} makes new namespaces"),
-                    });
-                }
+                        reason,
+                    },
+                ));
             }
         }
     }
@@ -308,13 +486,19 @@ fn refuse_dangerous(by_name: &BTreeMap<&str, Vec<&SyscallNeed>>, allow: &BTreeSe
     if asked.is_empty() { Ok(()) } else { Err(danger::refusal(&asked)) }
 }
 
-/// A name that is no system call is a typing error, and would be a hole in the reader's attention.
+/// A name of nothing is a typing error, and would be a hole in the reader's attention.
 fn check_allow(allow: &BTreeSet<String>) -> Result<()> {
-    match allow.iter().find(|name| *name != NAMESPACES && !is_known(name)) {
+    let values: Vec<&str> = danger::VALUES.iter().map(|value| value.name).collect();
+    let known = |name: &String| name == NAMESPACES || values.contains(&name.as_str()) || is_known(name);
+    match allow.iter().find(|name| !known(name)) {
         None => Ok(()),
+        Some(name) if name.contains(':') => {
+            Err(Error::usage(format!("--allow {name}: there is no dangerous value of that name"))
+                .hint(format!("values are {}", values.join(", "))))
+        }
         Some(name) => Err(Error::usage(format!("--allow {name}: there is no system call of that name"))
             .hint(format!(
-                "name a call as the refusal shows it, or `{NAMESPACES}` for clone with namespace flags"
+                "name a call or a value as the refusal shows it, or `{NAMESPACES}` for clone with namespace flags"
             ))),
     }
 }
@@ -328,130 +512,6 @@ fn is_known(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{error::Exit, recording::samples, requirements::fold};
-
-    fn options() -> Options {
-        Options { mode: Mode::Safe, allow: BTreeSet::new(), runtime: Runtime::None, no_new_privileges: false }
-    }
-
-    fn make(recording: crate::recording::Recording, options: &Options) -> Result<SyscallPolicy> {
-        policy(&fold(&[("r.json".into(), recording)], false).unwrap(), options)
-    }
-
-    fn names(policy: &SyscallPolicy) -> Vec<&str> {
-        policy.calls.keys().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn what_was_seen_and_what_the_kernel_needs_is_admitted_and_nothing_else() {
-        let policy = make(samples::calls(&["read", "statx"]), &options()).unwrap();
-        assert_eq!(
-            names(&policy),
-            ["exit", "exit_group", "read", "restart_syscall", "rt_sigreturn", "statx"]
-        );
-        assert_eq!((policy.count(Why::Seen), policy.count(Why::Kernel)), (2, 4));
-        assert!(policy.notes.is_empty(), "{:?}", policy.notes);
-    }
-
-    #[test]
-    fn the_runtime_s_base_is_added_and_never_limited() {
-        let mut recording = samples::calls(&["read"]);
-        samples::add(&mut recording, "x86_64", "prctl", &[&[(0, 15)]]);
-        let docker =
-            make(recording, &Options { runtime: Runtime::Docker, mode: Mode::Strict, ..options() }).unwrap();
-        assert_eq!(docker.calls["prctl"].admits, Admits::Always);
-        assert_eq!(docker.calls["capset"].why, Why::Runtime);
-    }
-
-    #[test]
-    fn dangerous_calls_are_refused_unless_named() {
-        let recording = samples::calls(&["read", "mount", "ptrace"]);
-        let error = make(recording.clone(), &options()).unwrap_err();
-        assert_eq!(error.exit(), Exit::Refused);
-        assert!(error.to_string().contains("/usr/bin/app"), "{error}");
-        assert!(error.hint_text().unwrap().contains("--allow mount --allow ptrace"));
-        let allow = ["mount", "ptrace", "bpf"].map(String::from).into();
-        let policy = make(recording, &Options { allow, ..options() }).unwrap();
-        assert!(policy.calls.contains_key("mount") && !policy.calls.contains_key("bpf"));
-        assert!(policy.notes.iter().any(|n| n.contains("--allow bpf was not needed")));
-    }
-
-    #[test]
-    fn what_a_filter_refused_is_given_and_said_and_what_is_dangerous_only_said() {
-        let mut recording = samples::calls(&["read", "getppid", "keyctl"]);
-        for name in ["getppid", "keyctl"] {
-            samples::refuse(&mut recording, name);
-        }
-        let policy = make(recording.clone(), &options()).unwrap();
-        assert!(policy.calls.contains_key("getppid") && !policy.calls.contains_key("keyctl"));
-        assert!(policy.notes[0].contains("1 call was refused") && policy.notes[0].ends_with("getppid"));
-        assert!(policy.notes[1].contains("not added") && policy.notes[1].contains("keyctl"));
-        let allow = ["keyctl"].map(String::from).into();
-        let policy = make(recording, &Options { allow, ..options() }).unwrap();
-        assert!(policy.calls.contains_key("keyctl"));
-        assert_eq!(policy.notes.len(), 1, "{:?}", policy.notes);
-    }
-
-    #[test]
-    fn an_unknown_name_to_allow_is_wrong_usage() {
-        let allow = ["mout"].map(String::from).into();
-        let error = make(samples::calls(&["read"]), &Options { allow, ..options() }).unwrap_err();
-        assert_eq!(error.exit(), Exit::Usage);
-    }
-
-    #[test]
-    fn namespaces_are_refused_unless_named_and_then_exactly_those_are_given() {
-        for (name, flags) in [("clone", 0x1000_0011), ("clone3", 0x80)] {
-            let mut recording = samples::calls(&["read"]);
-            samples::add(&mut recording, "x86_64", name, &[&[(0, 0x11)], &[(0, flags)]]);
-            let error = make(recording.clone(), &options()).unwrap_err();
-            assert_eq!(error.exit(), Exit::Refused);
-            assert!(error.to_string().contains("makes new namespaces"), "{error}");
-            let allow = [NAMESPACES].map(String::from).into();
-            let policy = make(recording, &Options { allow, ..options() }).unwrap();
-            match &policy.calls[name].admits {
-                Admits::When(sets) => assert_eq!((name, sets.len()), ("clone", 2)),
-                other => assert_eq!((name, other), ("clone3", &Admits::Always)),
-            }
-        }
-    }
-
-    #[test]
-    fn a_clone3_that_never_existed_goes_on_not_existing() {
-        let mut recording = samples::calls(&["read", "clone3"]);
-        let clone3 = recording.syscalls.iter_mut().find(|s| s.name == "clone3").unwrap();
-        (clone3.succeeded, clone3.errors) = (false, vec!["ENOSYS".into()]);
-        let policy = make(recording, &options()).unwrap();
-        assert_eq!(policy.calls["clone3"].admits, Admits::Nothing);
-        assert_eq!(policy.count(Why::Seen), 1);
-    }
-
-    #[test]
-    fn a_number_without_a_name_is_left_out_if_it_failed_and_an_error_if_it_worked() {
-        let mut recording = samples::calls(&["read", "syscall_9999"]);
-        assert_eq!(make(recording.clone(), &options()).unwrap_err().exit(), Exit::Incomplete);
-        for syscall in recording.syscalls.iter_mut().filter(|s| s.name != "read") {
-            (syscall.succeeded, syscall.errors) = (false, vec!["ENOSYS".into()]);
-        }
-        let policy = make(recording, &options()).unwrap();
-        assert!(!policy.calls.contains_key("syscall_9999"));
-        assert!(policy.notes.iter().any(|n| n.contains("9999")));
-    }
-
-    #[test]
-    fn other_architectures_bring_their_own_signal_return() {
-        let mut recording = samples::calls(&["read"]);
-        samples::add(&mut recording, "i386", "socketcall", &[]);
-        let policy = make(recording, &options()).unwrap();
-        assert_eq!(policy.architectures, BTreeSet::from([Arch::X8664, Arch::I386]));
-        assert!(policy.calls.contains_key("sigreturn"));
-        assert!(policy.notes.iter().any(|n| n.contains("every listed architecture")));
-        assert!(!policy.notes.iter().any(|n| n.contains("any family")));
-        let mut recording = samples::calls(&["read"]);
-        samples::add(&mut recording, "i386", "socket", &[&[(0, 2)]]);
-        let policy = make(recording, &options()).unwrap();
-        assert!(policy.notes.iter().any(|n| n.contains("any family")), "{:?}", policy.notes);
-    }
-}
+mod laws;
+#[cfg(test)]
+mod tests;

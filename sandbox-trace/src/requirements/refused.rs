@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{NetworkKey, Requirements, SyscallNeed};
 use crate::{
     linux,
-    policy::{arguments::namespace_flags, danger},
+    policy::danger,
     recording::{ArgTuple, Recording, Syscall},
 };
 
@@ -40,9 +40,7 @@ impl SyscallNeed {
 
 /// Sets what is dangerous and was survived apart, once all recordings are in: another one may have used it.
 pub(super) fn set_apart(needs: &mut Requirements) {
-    let namespaces = |name: &str, tuple: &BTreeMap<u8, u64>| {
-        namespace_flags(name, tuple.get(&0).copied().unwrap_or(0)) != 0
-    };
+    let is_dangerous = |name: &str, tuple: &BTreeMap<u8, u64>| !danger::in_arguments(name, tuple).is_empty();
     let keys: Vec<_> = needs.syscalls.keys().cloned().collect();
     for key in keys {
         let Some(need) = needs.syscalls.get_mut(&key) else { continue };
@@ -51,14 +49,15 @@ pub(super) fn set_apart(needs: &mut Requirements) {
             continue;
         }
         let dangerous = danger::reason(danger::SYSCALLS, name).is_some();
-        let all_namespaces = !need.args.is_empty() && need.args.keys().all(|tuple| namespaces(name, tuple));
-        if need.survived() && (dangerous || all_namespaces) {
+        let all_values = !need.args.is_empty() && need.args.keys().all(|tuple| is_dangerous(name, tuple));
+        if need.survived() && (dangerous || all_values) {
             if let Some(need) = needs.syscalls.remove(&key) {
                 needs.survived.insert(key, need);
             }
             continue;
         }
-        let apart: Vec<_> = need.refused_args().into_iter().filter(|tuple| namespaces(name, tuple)).collect();
+        let apart: Vec<_> =
+            need.refused_args().into_iter().filter(|tuple| is_dangerous(name, tuple)).collect();
         // A call whose arguments are all unknown would be given with any: it keeps what it has.
         if apart.is_empty() || apart.len() == need.args.len() || need.refused.contains("killed") {
             continue;

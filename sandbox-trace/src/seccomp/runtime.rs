@@ -69,6 +69,29 @@ pub struct Base {
     pub required: BTreeSet<String>,
     /// Those and the ones that make it safe with other versions and timings: what a profile should allow.
     pub syscalls: BTreeSet<String>,
+    /// Calls of which the runtime uses certain arguments only.
+    #[serde(default)]
+    pub arguments: Vec<Limit>,
+}
+
+/// The values of an argument that a runtime uses.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Limit {
+    /// The call.
+    pub call: String,
+    /// The argument's position; the kernel takes its low 32 bits.
+    pub index: u8,
+    /// The values without which a container does not start.
+    pub required: Vec<u64>,
+    /// Those and the ones that make it safe with other versions.
+    pub values: Vec<u64>,
+}
+
+impl Base {
+    /// How the runtime's use of `call` is limited.
+    pub fn limit(&self, call: &str) -> Option<&Limit> {
+        self.arguments.iter().find(|limit| limit.call == call)
+    }
 }
 
 #[cfg(test)]
@@ -87,8 +110,17 @@ mod tests {
                 for name in &base.syscalls {
                     assert!(libseccomp::ScmpSyscall::from_name(name).is_ok(), "{name}");
                 }
+                for limit in &base.arguments {
+                    assert!(base.syscalls.contains(&limit.call), "{}: {}", base.name, limit.call);
+                    assert!(limit.required.iter().all(|value| limit.values.contains(value)), "{}", base.name);
+                }
             }
         }
+        // Docker's runtime is runc.
+        let base = |runtime: Runtime| runtime.base(false).unwrap().unwrap();
+        let (runc, docker) = (base(Runtime::Runc), base(Runtime::Docker));
+        assert!(runc.syscalls.is_subset(&docker.syscalls));
+        assert_eq!(runc.arguments, docker.arguments);
         assert!(Runtime::None.base(false).unwrap().is_none());
         assert!(Runtime::Docker.base(true).unwrap().unwrap().syscalls.len() < 20);
     }

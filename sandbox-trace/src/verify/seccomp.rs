@@ -76,8 +76,13 @@ pub fn replay(needs: &Requirements, mut profile: Profile, container: &Container)
         let who = if runtime == Runtime::Crun { "crun" } else { "runc" };
         let evidence = Evidence { by: [who.into()].into(), ..Evidence::default() };
         for name in &base.required {
+            let values =
+                base.limit(name).map(|l| l.required.iter().map(|v| [(l.index, *v)].into()).collect());
             match number(name) {
-                Some(nr) => replay.call(Arch::X8664, name, nr, &BTreeMap::new(), &evidence),
+                Some(nr) => values
+                    .unwrap_or_else(|| vec![BTreeMap::new()])
+                    .iter()
+                    .for_each(|tuple| replay.call(Arch::X8664, name, nr, tuple, &evidence)),
                 None => replay.unproven(name, "this libseccomp does not know the call"),
             }
         }
@@ -93,7 +98,12 @@ pub fn replay(needs: &Requirements, mut profile: Profile, container: &Container)
 
 /// The x86-64 number of a base call.
 fn number(name: &str) -> Option<u32> {
-    let call = ScmpSyscall::from_name_by_arch(name, Arch::X8664.scmp()).ok()?;
+    number_on(Arch::X8664, name)
+}
+
+/// The number of a call on an architecture that has it.
+fn number_on(arch: Arch, name: &str) -> Option<u32> {
+    let call = ScmpSyscall::from_name_by_arch(name, arch.scmp()).ok()?;
     u32::try_from(call.as_raw_syscall()).ok()
 }
 
@@ -142,6 +152,9 @@ impl Replay<'_> {
         if need.only_enosys() && self.outcome(arch, need.nr, &BTreeMap::new()).actions == [ENOSYS].into() {
             // The filter answers as the kernel did.
             self.verdicts.checked.seccomp += 1;
+            return;
+        }
+        if name == "clone3" && self.falls_back_to_clone(arch, need) {
             return;
         }
         // What was recorded for clone3 comes from memory; its registers are pointers.
@@ -270,5 +283,6 @@ fn number_text(value: u64) -> String {
     if value < 1000 { value.to_string() } else { format!("{value:#x}") }
 }
 
+mod clone3;
 #[cfg(test)]
 mod tests;

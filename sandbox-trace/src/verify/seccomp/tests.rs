@@ -9,7 +9,8 @@ use crate::{
     error::Exit,
     policy::{
         arguments::Mode,
-        syscalls::{Admits, NAMESPACES, Options, policy},
+        danger,
+        syscalls::{Admits, Options, policy},
     },
     recording::{Recording, samples},
     requirements::fold,
@@ -19,11 +20,14 @@ fn needs(recording: Recording) -> Requirements {
     fold(&[("r.json".into(), recording)], false).unwrap()
 }
 
+/// Every name that `emit-seccomp --allow` takes.
+fn everything() -> BTreeSet<String> {
+    let all = danger::table().filter(|(kind, _, _)| *kind != danger::Kind::Capability);
+    all.map(|(_, name, _)| name.to_owned()).collect()
+}
+
 fn emit(needs: &Requirements, mode: Mode, runtime: Runtime) -> Vec<u8> {
-    let mut allow: BTreeSet<String> =
-        crate::policy::danger::SYSCALLS.iter().map(|(n, _)| (*n).into()).collect();
-    allow.insert(NAMESPACES.into());
-    let options = Options { mode, allow, runtime, no_new_privileges: false };
+    let options = Options { mode, allow: everything(), runtime, no_new_privileges: false, portable: false };
     emit::seccomp::json(&policy(needs, &options).unwrap()).unwrap()
 }
 
@@ -213,9 +217,10 @@ proptest! {
         for mode in [Mode::Safe, Mode::Strict] {
             let options = Options {
                 mode,
-                allow: [NAMESPACES.into()].into(),
+                allow: everything(),
                 runtime: Runtime::None,
                 no_new_privileges: false,
+                portable: false,
             };
             let policy = policy(&needs, &options).unwrap();
             let file = emit::seccomp::json(&policy).unwrap();
