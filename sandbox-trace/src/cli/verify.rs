@@ -57,7 +57,7 @@ pub struct Args {
     container: Option<String>,
     /// Check that attacks are denied: those of FILE, or the built-in list.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
-    must_deny: Option<Option<PathBuf>>,
+    must_deny: Option<Vec<PathBuf>>,
     /// Accept recordings that lost something.
     #[arg(long)]
     allow_incomplete: bool,
@@ -104,11 +104,11 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     } else {
         Some(requirements::fold(&super::load_recordings(&args.recordings)?, args.allow_incomplete)?)
     };
-    let attacks = match &args.must_deny {
-        None => None,
-        Some(Some(file)) => Some(attacks::load(file)?),
-        Some(None) => Some(attacks::built_in()?),
-    };
+    let attacks = args.must_deny.map(|file| match file.first() {
+        Some(file) => attacks::load(file),
+        None => attacks::built_in(),
+    });
+    let attacks = attacks.transpose()?;
     let held = args.container.as_deref().map(record::in_force).transpose()?;
     let given = match &held {
         Some(held) => Some(held.bounding.clone()),

@@ -91,7 +91,8 @@ pub enum Step {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawList {
-    schema: String,
+    #[serde(rename = "schema")]
+    _schema: String,
     attacks: Vec<RawAttack>,
 }
 
