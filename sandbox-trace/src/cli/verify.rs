@@ -153,6 +153,8 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         }
         if needs.is_some() {
             print::verdicts(context, &verdicts)?;
+        } else {
+            verdicts.notes.iter().for_each(|note| context.note(format!("  note: {note}")));
         }
         if let Some(judged) = &judged {
             print::attacks(context, judged)?;
