@@ -103,6 +103,8 @@ pub struct Requirements {
     pub survived: BTreeMap<(String, String), SyscallNeed>,
     /// By path and link target.
     pub files: Files,
+    /// What was looked for and not there: no need, but where such names are generalised, the next run may find it.
+    pub missed: Files,
     /// By family and type.
     pub network: BTreeMap<NetworkKey, Evidence>,
     /// By name; only those that were granted and are needed, with the number.
@@ -136,8 +138,11 @@ pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
                 None => true,
                 Some(error) => asked_before_failing(error, &file.operations()?),
             };
+            let missed = file.error.as_deref() == Some("ENOENT") && file.access == Access::READ;
             if asked {
                 fold.file(&file.path()?, file.link_target(), file.access, file.owner, &file.by, at);
+            } else if missed {
+                fold.missed(&file.path()?);
             }
             Ok(())
         })?;
@@ -181,6 +186,10 @@ impl Fold {
         self.has_files = true;
     }
 
+    fn missed(&mut self, path: &[u8]) {
+        self.out.missed.add(path, None, Access::READ, None, Occurrence::default());
+    }
+
     /// Takes in a recording, whose file accesses may have come before.
     fn recording(&mut self, name: &str, recording: &Recording, allow_incomplete: bool) -> Result<()> {
         if recording.is_empty() && !self.has_files {
@@ -201,6 +210,11 @@ impl Fold {
         for kind in KINDS {
             if !recording.host.observed.iter().any(|seen| seen == kind) {
                 self.out.unobserved.insert(kind.to_owned());
+            }
+        }
+        for file in &recording.failed.files {
+            if file.error.as_deref() == Some("ENOENT") && file.access == Access::READ {
+                self.missed(file.path.as_bytes());
             }
         }
         let failed = recording.failed.files.iter().filter(|file| {
@@ -224,6 +238,7 @@ impl Fold {
 
     fn end(mut self) -> Requirements {
         self.out.files.sort();
+        self.out.missed.sort();
         refused::set_apart(&mut self.out);
         self.out
     }

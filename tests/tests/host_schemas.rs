@@ -76,6 +76,27 @@ fn a_recording_made_here_and_its_verdicts() -> Result<()> {
         holds(&verdicts, &found)?;
         ensure!(found["blocked"].as_array().is_some_and(|list| list.is_empty() == empty), "{found}");
     }
+    let attacked =
+        json(&["verify", "--seccomp", bad, "--capabilities", "none", "--must-deny", "--json"], &[0])?;
+    holds(&verdicts, &attacked)?;
+    ensure!(attacked["attacks"]["denied"].as_u64() > Some(30), "{attacked}");
+    fs::write(good, r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#)?;
+    let attacked = json(&["verify", "--seccomp", good, "--must-deny", "--json"], &[1])?;
+    holds(&verdicts, &attacked)?;
+    ensure!(attacked["attacks"]["open"].as_array().is_some_and(|open| !open.is_empty()), "{attacked}");
+    Ok(())
+}
+
+#[test]
+fn the_built_in_list_of_attacks() -> Result<()> {
+    let list = read(&docs().join("../sandbox-trace/src/verify/attacks/built-in.json"))?;
+    let schema = schema("attacks-v1.json")?;
+    holds(&schema, &list)?;
+    for step in ["{}", r#"{"call":"a","file":"/b"}"#, r#"{"file":"/b"}"#, r#"{"call":"a","args":{"6":1}}"#] {
+        let mut broken = list.clone();
+        broken["attacks"][0]["ways"][0][0] = serde_json::from_str(step)?;
+        ensure!(!schema.is_valid(&broken), "{step}");
+    }
     Ok(())
 }
 

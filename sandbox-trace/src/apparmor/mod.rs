@@ -7,6 +7,7 @@ pub mod compiler;
 pub mod dfa;
 pub mod escape;
 pub mod features;
+pub mod mount;
 pub mod network;
 pub mod pattern;
 pub mod perms;

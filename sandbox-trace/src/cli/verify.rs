@@ -1,17 +1,23 @@
-//! `verify`: replays recordings against profiles.
+//! `verify`: replays recordings against profiles, and asks whether attacks are denied.
+
+mod print;
 
 use std::path::PathBuf;
 
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::Context;
 use crate::{
     error::{Error, Exit, Result},
-    output::{self, counted, grouped},
-    requirements,
+    output,
+    record::{self, InForce},
+    requirements::{self, Requirements},
     seccomp::{capabilities::Capabilities, runtime::Runtime},
-    verify::{self, Blocked, Checked, Kind, Unproven, Verdicts},
+    verify::{
+        self, Blocked, Checked, Unproven, Verdicts,
+        attacks::{self, Files, Judged},
+        filters::{Container, Filters},
+    },
 };
 
 /// The schema of `--json`.
@@ -22,11 +28,11 @@ const SCHEMA: &str = "sandbox-trace/verify/v1";
 #[command(group = clap::ArgGroup::new("profiles").required(true).multiple(true))]
 pub struct Args {
     /// The recordings; all that they hold must be allowed.
-    #[arg(required = true, value_name = "RECORDING")]
+    #[arg(required_unless_present_any = ["must_deny", "container"], value_name = "RECORDING")]
     recordings: Vec<PathBuf>,
-    /// The seccomp profile, as Docker and OCI runtimes take it.
+    /// The seccomp profile, as Docker and OCI runtimes take it. Several are in force together.
     #[arg(long, value_name = "FILE", group = "profiles")]
-    seccomp: Option<PathBuf>,
+    seccomp: Vec<PathBuf>,
     /// The AppArmor profile.
     #[arg(long, value_name = "FILE", group = "profiles")]
     apparmor: Option<PathBuf>,
@@ -39,9 +45,19 @@ pub struct Args {
     /// The containers run with `no-new-privileges`: the runtime then calls less.
     #[arg(long)]
     no_new_privileges: bool,
-    /// The container's capabilities (`none` for none): Docker's profiles have rules that depend on them.
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',')]
+    /// The container's capabilities (`none` for none): those that are needed must be among them, and Docker's
+    /// profiles have rules that depend on them.
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', group = "profiles")]
     capabilities: Option<Vec<String>>,
+    /// The version of the container's kernel, as `uname -r` says it: Docker's profiles have rules that depend on it.
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Verify against what the kernel holds for this running container: its seccomp filters and capabilities.
+    #[arg(long, value_name = "NAME", group = "profiles", conflicts_with_all = ["seccomp", "capabilities"])]
+    container: Option<String>,
+    /// Check that attacks are denied: those of FILE, or the built-in list.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    must_deny: Option<Vec<PathBuf>>,
     /// Accept recordings that lost something.
     #[arg(long)]
     allow_incomplete: bool,
@@ -58,131 +74,151 @@ struct Report<'a> {
     checked_by_kind: Checked,
     blocked: &'a [Blocked],
     unproven: &'a [Unproven],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attacks: Option<&'a Judged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Held>,
     notes: &'a [String],
+}
+
+/// What the kernel holds for a container, as scripts read it.
+#[derive(Serialize)]
+struct Held {
+    name: String,
+    id: String,
+    runtime: String,
+    pid: u32,
+    /// The instructions of each filter, newest first.
+    filters: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apparmor: Option<String>,
+    bounding: Vec<String>,
+    effective: Vec<String>,
+    no_new_privileges: bool,
 }
 
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
-    let Args { recordings, seccomp, apparmor, apparmor_features, .. } = args;
-    let container = verify::seccomp::Container {
+    let needs = if args.recordings.is_empty() {
+        None
+    } else {
+        Some(requirements::load(&args.recordings, args.allow_incomplete)?)
+    };
+    let attacks = args.must_deny.map(|file| match file.first() {
+        Some(file) => attacks::load(file),
+        None => attacks::built_in(),
+    });
+    let attacks = attacks.transpose()?;
+    let held = args.container.as_deref().map(record::in_force).transpose()?;
+    let given = match &held {
+        Some(held) => Some(held.bounding.clone()),
+        None => args.capabilities.as_deref().map(Capabilities::parse).transpose()?,
+    };
+    let container = Container {
         runtime: args.runtime,
         no_new_privileges: args.no_new_privileges,
-        capabilities: args.capabilities.map(|names| Capabilities::parse(&names)).transpose()?,
+        capabilities: given.clone(),
+        kernel: args.kernel,
     };
-    let needs = requirements::load(&recordings, args.allow_incomplete)?;
+    let filters = match &held {
+        Some(held) => Some(Filters::held(held.filters.clone())),
+        None if args.seccomp.is_empty() => None,
+        None => Some(Filters::load(&args.seccomp, &container)?),
+    };
     let mut verdicts = Verdicts::default();
-    if let Some(file) = seccomp {
-        verdicts.merge(verify::seccomp::verify(&needs, &file, &container)?);
+    if let (Some(needs), Some(filters)) = (&needs, &filters) {
+        verdicts.merge(verify::seccomp::against(needs, filters, &container)?);
     }
-    if let Some(file) = apparmor {
-        verdicts.merge(verify::apparmor::verify(&needs, &file, apparmor_features.as_deref())?);
+    let apparmor =
+        args.apparmor.as_deref().map(|file| verify::apparmor::load(file, args.apparmor_features.as_deref()));
+    let apparmor = apparmor.transpose()?.map(|(profile, notes)| {
+        verdicts.notes.extend(notes);
+        profile
+    });
+    if let (Some(needs), Some(profile)) = (&needs, &apparmor) {
+        verify::apparmor::replay(needs, profile, &mut verdicts);
     }
-    if !needs.losses.values().all(|lost| *lost == 0) {
-        verdicts.notes.push(format!(
+    if let (Some(needs), Some(given)) = (&needs, &given) {
+        verdicts.merge(verify::capabilities::verify(needs, given, |name| format!("cap_add: {name}")));
+    }
+    verdicts.notes.extend(notes(needs.as_ref(), held.as_ref(), apparmor.is_some()));
+    let files =
+        Files { filters: filters.as_ref(), apparmor: apparmor.as_ref(), capabilities: given.as_ref() };
+    let judged = attacks.map(|attacks| attacks::judge(&attacks, files));
+    if args.json {
+        output::stdout(json(&verdicts, judged.as_ref(), held.as_ref())?)?;
+    } else {
+        if let Some(held) = &held {
+            print::in_force(context, held);
+        }
+        if needs.is_some() {
+            print::verdicts(context, &verdicts)?;
+        } else {
+            verdicts.notes.iter().for_each(|note| context.note(format!("  note: {note}")));
+        }
+        if let Some(judged) = &judged {
+            print::attacks(context, judged)?;
+        }
+    }
+    let open = judged.as_ref().is_some_and(|judged| !judged.open.is_empty());
+    let unproven = judged.as_ref().is_some_and(|judged| !judged.unproven.is_empty());
+    Ok(if open || !verdicts.blocked.is_empty() {
+        Exit::Found
+    } else if unproven || !verdicts.unproven.is_empty() {
+        Exit::Incomplete
+    } else {
+        Exit::Clean
+    })
+}
+
+/// What readers should know beside the verdicts.
+fn notes(needs: Option<&Requirements>, held: Option<&InForce>, has_profile: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(needs) = needs.filter(|needs| needs.losses.values().any(|lost| *lost > 0)) {
+        notes.push(format!(
             "the recordings are incomplete ({}): something needed may not have been checked",
             requirements::describe_losses(&needs.losses)
         ));
     }
-    if args.json {
-        output::stdout(json(&verdicts)?)?;
-    } else {
-        print(context, &verdicts)?;
+    if let Some(held) = held {
+        if held.filters.filters().is_empty() {
+            notes.push("the container's first process is under no seccomp filter".into());
+        }
+        let label = held.label.as_ref().filter(|label| **label != "unconfined".into());
+        if let Some(label) = label.filter(|_| !has_profile) {
+            notes.push(format!(
+                "the container runs under AppArmor's {label}, which a kernel does not give back: its rules are \
+                 replayed with --apparmor FILE"
+            ));
+        }
     }
-    Ok(if !verdicts.blocked.is_empty() {
-        Exit::Found
-    } else if verdicts.unproven.is_empty() {
-        Exit::Clean
-    } else {
-        Exit::Incomplete
-    })
+    notes
 }
 
-fn json(verdicts: &Verdicts) -> Result<Vec<u8>> {
+fn json(verdicts: &Verdicts, attacks: Option<&Judged>, held: Option<&InForce>) -> Result<Vec<u8>> {
+    let names = |capabilities: &Capabilities| capabilities.names().map(ToOwned::to_owned).collect();
     let report = Report {
         schema: SCHEMA,
-        checked: total(verdicts.checked),
+        checked: print::total(verdicts.checked),
         checked_by_kind: verdicts.checked,
         blocked: &verdicts.blocked,
         unproven: &verdicts.unproven,
+        attacks,
+        container: held.map(|held| Held {
+            name: held.container.name.clone(),
+            id: held.container.id.clone(),
+            runtime: held.container.runtime.clone(),
+            pid: held.pid,
+            filters: held.filters.filters().iter().map(|filter| filter.instructions().len()).collect(),
+            apparmor: held.label.as_ref().map(ToString::to_string),
+            bounding: names(&held.bounding),
+            effective: names(&held.effective),
+            no_new_privileges: held.no_new_privileges,
+        }),
         notes: &verdicts.notes,
     };
     let mut json = serde_json::to_vec_pretty(&report)
         .map_err(|e| Error::usage("could not write the verdicts as JSON").because(e))?;
     json.push(b'\n');
     Ok(json)
-}
-
-fn total(checked: Checked) -> u64 {
-    checked.seccomp + checked.files + checked.network + checked.capabilities
-}
-
-/// The answer first, then each fact with who needed it and what would allow it.
-fn print(context: Context, verdicts: &Verdicts) -> Result<()> {
-    let Verdicts { checked, blocked, unproven, notes } = verdicts;
-    let evidence = evidence(*checked);
-    let verdict = match (blocked.len(), unproven.len()) {
-        (0, 0) => "✓ nothing needed is blocked".to_owned(),
-        (0, _) => "? nothing needed is known to be blocked".to_owned(),
-        (1, _) => "✗ 1 needed thing would be blocked".to_owned(),
-        (_, _) => format!("✗ {} needed things would be blocked", grouped(count(blocked))),
-    };
-    let mut out = format!("{verdict}     {evidence}\n");
-    out +=
-        &table(blocked.iter().map(|b| {
-            [kind(b.kind).into(), b.what.clone(), b.needed_by.join(", "), format!("add {}", b.rule)]
-        }));
-    if !unproven.is_empty() {
-        out += &["? ", &counted(count(unproven), "fact"), " can't be proven\n"].concat();
-        out += &table(
-            unproven.iter().map(|u| [kind(u.kind).into(), u.what.clone(), u.why.clone(), String::new()]),
-        );
-    }
-    // Quiet is for scripts that look at the exit code: then only bad news is printed.
-    if !context.quiet || !blocked.is_empty() || !unproven.is_empty() {
-        output::stdout(out)?;
-    }
-    for note in notes {
-        context.note(format!("  note: {note}"));
-    }
-    if !blocked.is_empty() {
-        context.note("  next: make the profile again from these recordings as well, or add the rules above");
-    }
-    Ok(())
-}
-
-fn count<T>(list: &[T]) -> u64 {
-    u64::try_from(list.len()).unwrap_or(u64::MAX)
-}
-
-/// `1,412 facts: 141 call tuples through the compiled filter, 1,268 paths through the compiled DFA, 3 network`
-fn evidence(checked: Checked) -> String {
-    let parts: Vec<String> = [
-        (checked.seccomp, counted(checked.seccomp, "call tuple") + " through the compiled filter"),
-        (checked.files, counted(checked.files, "path") + " through the compiled DFA"),
-        (checked.network, grouped(checked.network) + " network"),
-        (checked.capabilities, grouped(checked.capabilities) + " capability"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(_, text)| text)
-    .collect();
-    let facts = counted(total(checked), "fact");
-    if parts.is_empty() { facts } else { format!("{facts}: {}", parts.join(", ")) }
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Seccomp => "seccomp",
-        Kind::File | Kind::Network | Kind::Capability => "apparmor",
-    }
-}
-
-/// Columns without borders, indented, with no spaces at the ends of lines.
-fn table(rows: impl Iterator<Item = [String; 4]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for row in rows {
-        table.add_row(row);
-    }
-    table.lines().flat_map(|line| [" ".to_owned(), line.trim_end().to_owned(), "\n".to_owned()]).collect()
 }

@@ -108,12 +108,36 @@ pub fn rules(needs: &Requirements, level: Generalization) -> Generalized {
         items.sort_by(|a, b| a.path.cmp(b.path));
     }
     folder::rules(&items, level, &mut ends, &mut out);
+    read_what_was_missed(needs, &mut out);
     for (new, existing) in pairs {
         if let (Some(Some(new)), Some(Some(existing))) = (ends.get(new), ends.get(existing)) {
             out.links.push((new.clone(), existing.clone()));
         }
     }
     out
+}
+
+/// Where names are generalised, what one run looked for in vain the next may find: git asks for the folder of an object
+/// before it has one. Reading is added to rules that are there, no rule is made.
+fn read_what_was_missed(needs: &Requirements, out: &mut Generalized) {
+    let mut wide: Vec<(&Pattern, &mut FileRule)> = out
+        .files
+        .iter_mut()
+        .filter(|(pattern, rule)| names::is_ours(pattern.pieces()) && !rule.access.contains(Access::READ))
+        .collect();
+    for missed in needs.missed.iter() {
+        for (pattern, rule) in &mut wide {
+            // A folder that is not there was asked for without its slash.
+            let folder = [missed.path(), b"/"].concat();
+            if names::matches(pattern.pieces(), missed.path()) || names::matches(pattern.pieces(), &folder) {
+                rule.access |= Access::READ;
+            }
+        }
+        wide.retain(|(_, rule)| !rule.access.contains(Access::READ));
+        if wide.is_empty() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Labels {
 }
 
 /// `docker-default (enforce)`, or `unconfined`.
-fn label_of(pid: u32) -> Option<BytePath> {
+pub fn label_of(pid: u32) -> Option<BytePath> {
     // The first exists from Linux 5.8 on, and also where another security module comes first.
     let text = ["attr/apparmor/current", "attr/current"]
         .iter()

@@ -19,6 +19,7 @@ mod facts;
 mod files;
 mod filters;
 mod identity;
+mod in_force;
 mod labels;
 mod live;
 mod meaning;
@@ -39,6 +40,7 @@ mod target;
 mod warnings;
 
 pub use self::collect::Boundary;
+pub use self::in_force::{InForce, in_force};
 pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
 pub use self::target::TargetChoice;
 pub use crate::kernel::tracer::HookSet;

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt};
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// More states than any filter that libseccomp makes has; beyond it the answer is "not decided".
-const MAX_STATES: usize = 1 << 16;
+pub const MAX_STATES: usize = 1 << 16;
 
 /// Bytes of `struct seccomp_data`.
 const DATA_BYTES: u32 = 64;

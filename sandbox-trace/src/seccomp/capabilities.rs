@@ -36,8 +36,18 @@ impl Capabilities {
             .find_map(|line| line.strip_prefix("CapBnd:"))
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or(0);
+        Ok(Self::from_mask(mask))
+    }
+
+    /// From the kernel's bits. Those without a name are left out: no profile can name them either.
+    pub fn from_mask(mask: u64) -> Self {
         let held = linux::capabilities().enumerate().filter(|(nr, _)| mask >> nr & 1 == 1);
-        Ok(Self(held.map(|(_, name)| in_profiles(name)).collect()))
+        Self(held.map(|(_, name)| in_profiles(name)).collect())
+    }
+
+    /// The names, in order: `CAP_CHOWN`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Whether `name` is in the set.

@@ -256,9 +256,14 @@ fn version(text: &str) -> Option<(u64, u64)> {
 impl Profile {
     /// Settles the rules that depend on capabilities, and with `kernel` (`uname -r`) those on its version.
     pub fn resolve(&mut self, capabilities: &Capabilities, kernel: Option<&str>) {
+        self.resolve_known(Some(capabilities), kernel);
+    }
+
+    /// As [`Profile::resolve`], where the capabilities may not be known either.
+    pub fn resolve_known(&mut self, capabilities: Option<&Capabilities>, kernel: Option<&str>) {
         self.settle(|dependency| match dependency {
-            Dependency::AllOf(names) => Some(names.iter().all(|name| capabilities.has(name))),
-            Dependency::NoneOf(names) => Some(!names.iter().any(|name| capabilities.has(name))),
+            Dependency::AllOf(names) => capabilities.map(|caps| names.iter().all(|name| caps.has(name))),
+            Dependency::NoneOf(names) => capabilities.map(|caps| !names.iter().any(|name| caps.has(name))),
             Dependency::Kernel(least, wanted) => Some((version(kernel?)? >= version(least)?) == *wanted),
         });
     }

@@ -30,26 +30,33 @@ const NOT_REPLAYED: [(&str, &str); 6] = [
 /// Replays the needs against the AppArmor profile in `file`, compiled for the kernel whose feature directory is
 /// `features` (the host's own when absent, else Linux 6.1's).
 pub fn verify(needs: &Requirements, file: &Path, features: Option<&Path>) -> Result<Verdicts> {
-    let compiled = compiler::compile_file(file, features)?;
-    let profiles = policy::unpack(&compiled.policy)?;
-    let mut verdicts = Verdicts { notes: compiled.notes, ..Verdicts::default() };
-    let Some(profile) = chosen(&profiles) else { return Ok(verdicts) };
-    if profiles.len() > 1 {
-        verdicts.notes.push(format!(
-            "{} holds {} profiles; the first, {}, was replayed",
-            file.display(),
-            profiles.len(),
-            profile.name
-        ));
-    }
-    replay(needs, profile, &mut verdicts);
+    let (profile, notes) = load(file, features)?;
+    let mut verdicts = Verdicts { notes, ..Verdicts::default() };
+    replay(needs, &profile, &mut verdicts);
     Ok(verdicts)
 }
 
-/// The first profile that is not the child of another.
-fn chosen(profiles: &[Profile]) -> Option<&Profile> {
-    let is_child = |profile: &&Profile| profile.name.as_bytes().windows(2).any(|pair| pair == b"//");
-    profiles.iter().find(|profile| !is_child(profile)).or_else(|| profiles.first())
+/// The profile in `file`, compiled, with what readers should know of it.
+pub fn load(file: &Path, features: Option<&Path>) -> Result<(Profile, Vec<String>)> {
+    let compiled = compiler::compile_file(file, features)?;
+    let mut profiles = policy::unpack(&compiled.policy)?;
+    let mut notes = compiled.notes;
+    let count = profiles.len();
+    let profile = profiles.swap_remove(chosen(&profiles));
+    if count > 1 {
+        notes.push(format!(
+            "{} holds {count} profiles; the first, {}, was replayed",
+            file.display(),
+            profile.name
+        ));
+    }
+    Ok((profile, notes))
+}
+
+/// The position of the first profile that is not the child of another.
+fn chosen(profiles: &[Profile]) -> usize {
+    let is_child = |profile: &Profile| profile.name.as_bytes().windows(2).any(|pair| pair == b"//");
+    profiles.iter().position(|profile| !is_child(profile)).unwrap_or(0)
 }
 
 /// Replays the needs against one compiled profile.
@@ -223,7 +230,7 @@ fn ask(profile: &Profile, path: &[u8], target: Option<&[u8]>, access: Access, su
 }
 
 /// What the kernel asks the file automaton for: creating, deleting and changing attributes all come from `w`.
-fn request(one: Access) -> u32 {
+pub(super) fn request(one: Access) -> u32 {
     match one {
         Access::READ => perms::READ,
         Access::APPEND => perms::APPEND,

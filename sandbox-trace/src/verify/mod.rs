@@ -4,6 +4,9 @@
 //! files, as the runtime would see them.
 
 pub mod apparmor;
+pub mod attacks;
+pub mod capabilities;
+pub mod filters;
 pub mod seccomp;
 
 use serde::Serialize;

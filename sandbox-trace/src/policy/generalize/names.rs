@@ -145,7 +145,8 @@ fn scratch(name: &[u8]) -> Option<(Range<usize>, Part)> {
     };
     // A word of a language has neither digits nor capitals in the middle.
     let odd = |text: &[u8], _: &[u8]| {
-        text.iter().skip(1).any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+        let capitals = text.iter().skip(1).any(u8::is_ascii_uppercase);
+        text.iter().any(u8::is_ascii_digit) || capitals && text.iter().any(u8::is_ascii_lowercase)
     };
     // Python's alphabet is mostly letters, so its names may look like words; they are the last ones.
     let last = |_: &[u8], rest: &[u8]| !rest.contains(&b'-');
@@ -410,6 +411,16 @@ fn is_uuid(text: &[u8]) -> bool {
     shape && (case(true) || case(false))
 }
 
+/// Whether the pieces have wildcards, and only those that [`matches`] knows.
+pub fn is_ours(pieces: &[Piece]) -> bool {
+    let known = [DIGIT, HEX, HEX_UPPER, PYTHON, MKTEMP, PERL, NOT_HIDDEN, NUMBER, "*"];
+    let mut globs = pieces.iter().filter_map(|piece| match piece {
+        Piece::Glob(glob) => Some(glob.as_str()),
+        Piece::Literal(_) => None,
+    });
+    globs.clone().next().is_some() && globs.all(|glob| known.contains(&glob))
+}
+
 /// Whether the name is one that the pieces stand for. Only for wildcards that this module makes.
 pub fn matches(pieces: &[Piece], name: &[u8]) -> bool {
     const LONGEST_NUMBER: usize = 20;
@@ -497,6 +508,7 @@ mod tests {
             ("tmp_obj_Ab12Cd", format!("tmp_obj_{}", MKTEMP.repeat(6))),
             ("i8e_0c612", "i8e_0c612".into()),
             ("00000001", "00000001".into()),
+            ("MERGE_HEAD", "MERGE_HEAD".into()),
             ("scratch", "scratch".into()),
             ("my-report", "my-report".into()),
         ];

@@ -272,3 +272,21 @@ fn a_path_as_deep_as_can_be_is_no_trouble() {
     let made = rules(&all, Generalization::Balanced);
     assert_eq!(made.files.len() + made.inexpressible.len(), 2);
 }
+
+#[test]
+fn where_names_are_random_the_next_run_may_read_what_this_one_missed() {
+    let mut all = needs(&[&[
+        ("/r/objects/aa/", "wc"),
+        ("/r/objects/01/", "wc"),
+        ("/r/objects/b2/", "wc"),
+        ("/r/objects/3c/", "wc"),
+        ("/r/x", "wc"),
+    ]]);
+    for path in ["/r/objects/7f", "/r/x", "/r/y"] {
+        all.missed.insert(path.as_bytes(), None, Access::READ, None, &Evidence::default());
+    }
+    let made = rules(&all, Generalization::Balanced);
+    let texts: Vec<String> =
+        made.files.iter().map(|(pattern, rule)| format!("{} {}", pattern.text(), rule.access)).collect();
+    assert_eq!(texts, ["/r/objects/[0-9a-f][0-9a-f]/ rwc", "/r/x wc"]);
+}

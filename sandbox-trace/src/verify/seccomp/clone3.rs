@@ -3,16 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{ENOSYS, Replay, number_on};
-use crate::{policy::arguments::clone_flags_for_clone3, requirements::SyscallNeed, seccomp::arch::Arch};
+use super::{ENOSYS, Replay};
+use crate::{
+    policy::arguments::clone_flags_for_clone3,
+    requirements::SyscallNeed,
+    seccomp::arch::Arch,
+    verify::filters::{number, registers},
+};
 
 impl Replay<'_> {
     /// Whether every recorded use of `clone3` gets `ENOSYS`, and `clone` goes on with its flags; then a note says so.
     pub(super) fn falls_back_to_clone(&mut self, arch: Arch, need: &SyscallNeed) -> bool {
-        let Some(clone) = number_on(arch, "clone") else { return false };
-        let goes_on = |flags: u64| self.outcome(arch, clone, &BTreeMap::from([(0, flags)])).always_goes_on();
+        let Some(clone) = number("clone", arch) else { return false };
+        let goes_on = |flags: u64| {
+            self.filters.outcome(&registers(arch, clone, &BTreeMap::from([(0, flags)]))).always_goes_on()
+        };
         let falls_back = !need.args.is_empty()
-            && self.outcome(arch, need.nr, &BTreeMap::new()).actions == [ENOSYS].into()
+            && self.filters.outcome(&registers(arch, need.nr, &BTreeMap::new())).actions == [ENOSYS].into()
             && need.args.keys().all(|tuple| {
                 let flags = tuple.get(&0).and_then(|flags| clone_flags_for_clone3(*flags));
                 flags.is_some_and(|flags| flags.into_iter().all(goes_on))
