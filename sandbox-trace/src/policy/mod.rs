@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod danger;
 pub mod danger_paths;
+pub mod deny_baseline;
 pub mod generalize;
 pub mod paths;
 pub mod syscalls;

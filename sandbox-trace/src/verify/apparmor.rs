@@ -47,7 +47,7 @@ pub fn verify(needs: &Requirements, file: &Path, features: Option<&Path>) -> Res
 }
 
 /// The first profile that is not the child of another.
-fn chosen(profiles: &[Profile]) -> Option<&Profile> {
+pub(crate) fn chosen(profiles: &[Profile]) -> Option<&Profile> {
     let is_child = |profile: &&Profile| profile.name.as_bytes().windows(2).any(|pair| pair == b"//");
     profiles.iter().find(|profile| !is_child(profile)).or_else(|| profiles.first())
 }
