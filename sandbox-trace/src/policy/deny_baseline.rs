@@ -84,7 +84,7 @@ pub struct Baseline {
 /// The deny rules that take nothing away from what `text`, a profile without any, allows. `mounts` says whether it
 /// allows mounting.
 pub fn choose(text: &str, mounts: bool, features: &Features) -> Result<Baseline> {
-    let allowed = first(compiler::compile(text.as_bytes(), "the profile", features)?.policy)?;
+    let allowed = first(&compiler::compile(text.as_bytes(), "the profile", features)?.policy)?;
     let mut candidates: Vec<(&str, &str)> = Vec::new();
     for deny in FILES {
         candidates.push((deny.pattern, deny.letters));
@@ -162,8 +162,8 @@ fn automata(candidates: &[(&str, &str)], features: &Features) -> Result<Vec<Prof
     Ok(profiles)
 }
 
-fn first(policy: Vec<u8>) -> Result<Profile> {
-    policy::unpack(&policy)?
+fn first(policy: &[u8]) -> Result<Profile> {
+    policy::unpack(policy)?
         .into_iter()
         .next()
         .ok_or_else(|| Error::usage("the profile has no rules to compare").hint("report this as a fault"))

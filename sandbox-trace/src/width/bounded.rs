@@ -14,7 +14,7 @@ impl<T: Ord> Smallest<T> {
         Self { limit, kept: BTreeSet::new() }
     }
 
-    /// Keeps the value if it is among the smallest. It is made only where there may be room for it.
+    /// Keeps the value if it is among the smallest.
     pub fn offer(&mut self, value: T) {
         if self.kept.len() < self.limit || self.kept.last().is_some_and(|last| value < *last) {
             self.kept.insert(value);
@@ -25,7 +25,7 @@ impl<T: Ord> Smallest<T> {
     }
 
     /// In their order.
-    pub fn into_iter(self) -> impl Iterator<Item = T> {
+    pub fn sorted(self) -> impl Iterator<Item = T> {
         self.kept.into_iter()
     }
 }
@@ -39,7 +39,7 @@ mod tests {
         for values in [[5, 1, 4, 2, 3], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]] {
             let mut smallest = Smallest::new(3);
             values.into_iter().for_each(|value| smallest.offer(value));
-            assert_eq!(smallest.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+            assert_eq!(smallest.sorted().collect::<Vec<_>>(), [1, 2, 3]);
         }
     }
 }

@@ -29,6 +29,10 @@ use crate::{
 /// How many paths a list names; the counts beside it are whole.
 const LISTED: usize = 20;
 
+/// What AppArmor asks `w` or `a` for.
+const WRITES: Access =
+    Access::WRITE.union(Access::APPEND).union(Access::CREATE).union(Access::DELETE).union(Access::SETATTR);
+
 /// How many of one kind there are, and how many of them may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -183,9 +187,9 @@ pub fn measure(profile: &Profile, rootfs: &Path, needs: Option<&Requirements>) -
         used.elsewhere = number(recorded).saturating_sub(met);
     }
     out.widest =
-        widest.into_iter().map(|(Reverse(readable_unused), path)| Widest { path, readable_unused }).collect();
-    out.writable_and_executable_paths = both.into_iter().collect();
-    out.unread = unread.into_iter().map(|(path, why)| Unread { path, why }).collect();
+        widest.sorted().map(|(Reverse(readable_unused), path)| Widest { path, readable_unused }).collect();
+    out.writable_and_executable_paths = both.sorted().collect();
+    out.unread = unread.sorted().map(|(path, why)| Unread { path, why }).collect();
     out.left_out = left_out.into_iter().collect();
     Ok(out)
 }
@@ -279,12 +283,10 @@ impl Count<'_> {
             self.path.extend_from_slice(within);
             self.path.extend_from_slice(name);
             if let Some(access) = self.used.get(self.path.as_slice()) {
-                const WRITES: Access =
-                    Access::WRITE.union(Access::APPEND).union(Access::CREATE).union(Access::DELETE);
                 self.met += 1;
                 was_read = access.contains(Access::READ);
                 counts.read += u64::from(was_read);
-                counts.written += u64::from(access.intersects(WRITES.union(Access::SETATTR)));
+                counts.written += u64::from(access.intersects(WRITES));
                 counts.executed += u64::from(access.contains(Access::EXEC));
             }
         }
