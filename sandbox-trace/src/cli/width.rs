@@ -1,6 +1,6 @@
 //! `width`: how much profiles admit.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -117,13 +117,16 @@ fn text(width: &Width) -> String {
     let mut out: String = lines.collect();
     if let Some(calls) = &width.syscalls {
         if !calls.limited_by_arguments.is_empty() {
-            out += &format!("limited by arguments: {}\n", calls.limited_by_arguments.join(", "));
+            line(&mut out, format_args!("limited by arguments: {}", calls.limited_by_arguments.join(", ")));
         }
         if !calls.supervised.is_empty() {
-            out += &format!("left to a tracer or supervisor: {}\n", calls.supervised.join(", "));
+            line(&mut out, format_args!("left to a tracer or supervisor: {}", calls.supervised.join(", ")));
         }
         for (arch, allowed) in &calls.other_architectures {
-            out += &format!("also for {arch} programs: {}\n", counted(count(*allowed), "system call"));
+            line(
+                &mut out,
+                format_args!("also for {arch} programs: {}", counted(count(*allowed), "system call")),
+            );
         }
     }
     if let Some(files) = &width.files {
@@ -137,34 +140,42 @@ fn stands_out(files: &Files) -> String {
     const SHOWN: usize = 5;
     let mut out = String::new();
     if files.writable_and_executable > 0 {
-        out +=
-            &format!("✗ {} both writable and executable:\n", counted(files.writable_and_executable, "file"));
+        let number = counted(files.writable_and_executable, "file");
+        line(&mut out, format_args!("✗ {number} both writable and executable:"));
         for path in files.writable_and_executable_paths.iter().take(SHOWN) {
-            out += &format!("    {path}\n");
+            line(&mut out, format_args!("    {path}"));
         }
     }
     if files.used.is_some() && !files.widest.is_empty() {
         out += "most files that may be read and were not:\n";
         for widest in files.widest.iter().take(SHOWN) {
-            out += &format!("    {}  {}\n", grouped(widest.readable_unused), widest.path);
+            line(&mut out, format_args!("    {}  {}", grouped(widest.readable_unused), widest.path));
         }
     }
     if files.unread_count > 0 {
         let directories = if files.unread_count == 1 { "directory" } else { "directories" };
-        out += &format!(
-            "? {} {directories} could not be read, and what is in there is not counted:\n",
-            grouped(files.unread_count)
+        line(
+            &mut out,
+            format_args!(
+                "? {} {directories} could not be read, and what is in there is not counted:",
+                grouped(files.unread_count)
+            ),
         );
         for unread in files.unread.iter().take(SHOWN) {
-            out += &format!("    {}  {}\n", unread.path, unread.why);
+            line(&mut out, format_args!("    {}  {}", unread.path, unread.why));
         }
     }
     for path in &files.left_out {
-        out += &format!("left out: {path}, in which the kernel shows itself\n");
+        line(&mut out, format_args!("left out: {path}, in which the kernel shows itself"));
     }
     out
 }
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "{text}");
 }

@@ -4,6 +4,8 @@
 //! Whether it would is asked of the compiled automata of both, for all paths at once: not of the recorded paths alone,
 //! as a generalised rule allows others too.
 
+use std::fmt::Write as _;
+
 use crate::{
     apparmor::{
         compiler,
@@ -139,11 +141,12 @@ pub fn insert(text: &str, baseline: &Baseline) -> String {
         "{body}\n  # Denied whatever else is allowed, also by rules that are added later. What an explicit deny refuses is\n  \
          # not logged: `audit deny` instead shows the attempts.\n"
     );
+    // Writing to a string does not fail.
     for reason in &baseline.left_out {
-        out += &format!("  # {}\n", escape::comment(reason.as_bytes()));
+        let _ = writeln!(out, "  # {}", escape::comment(reason.as_bytes()));
     }
     for rule in &baseline.rules {
-        out += &format!("  {rule}\n");
+        let _ = writeln!(out, "  {rule}");
     }
     out + "}\n"
 }
@@ -153,7 +156,7 @@ pub fn insert(text: &str, baseline: &Baseline) -> String {
 fn automata(candidates: &[(&str, &str)], features: &Features) -> Result<Vec<Profile>> {
     let mut text = String::from("abi <abi/3.0>,\n#include <tunables/global>\n");
     for (position, (pattern, _)) in candidates.iter().enumerate() {
-        text += &format!("profile deny{position:04} {{\n  {pattern} r,\n}}\n");
+        let _ = writeln!(text, "profile deny{position:04} {{\n  {pattern} r,\n}}");
     }
     let mut profiles =
         policy::unpack(&compiler::compile(text.as_bytes(), "the deny rules", features)?.policy)?;

@@ -87,7 +87,7 @@ struct Base {
 struct Above {
     device: u64,
     inode: u64,
-    above: Option<Rc<Above>>,
+    parent: Option<Rc<Above>>,
 }
 
 impl Above {
@@ -97,7 +97,7 @@ impl Above {
             if (one.device, one.inode) == (stat.st_dev, stat.st_ino) {
                 return true;
             }
-            at = one.above.as_deref();
+            at = one.parent.as_deref();
         }
         false
     }
@@ -154,7 +154,7 @@ fn read<V: Visitor>(
             return Ok(());
         }
     }
-    let above = Some(Rc::new(Above { device: stat.st_dev, inode: stat.st_ino, above: here.above.clone() }));
+    let above = Some(Rc::new(Above { device: stat.st_dev, inode: stat.st_ino, parent: here.above.clone() }));
     let base = if here.path.len() - here.base.length > LONGEST_STEP {
         let directory = directory.try_clone().map_err(|e| e.to_string())?;
         Rc::new(Base { directory, length: here.path.len() })
