@@ -112,7 +112,7 @@ fn the_width_of_profiles_over_a_tree_of_every_kind() -> Result<()> {
         holds(&schema, found)?;
     }
     ensure!(both["files"]["of"] == 5 && both["files"]["readable"] == 5, "{both:#}");
-    ensure!(both["files"]["writable_and_executable_paths"][2] == "/data/bad\\xff", "{both:#}");
+    ensure!(both["files"]["writable_and_executable_paths"][3] == "/data/bad\\xff", "{both:#}");
     ensure!(both["syscalls"]["allowed"] == 2 && both["syscalls"]["docker_default"] == 301, "{both:#}");
     ensure!(both["syscalls"]["other_architectures"]["i386"].as_u64() >= Some(2), "{both:#}");
     Ok(())
