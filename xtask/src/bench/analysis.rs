@@ -77,7 +77,7 @@ pub fn measure(quick: bool, rounds: u32) -> Result<Vec<Row>> {
     add("verify", &input, &verify)?;
 
     // A profile of ordinary size: how long the compiler takes for it is part of the time.
-    synthetic::recording(Path::new(&small), Size { paths: 2_000, ..size })?;
+    synthetic::recording(Path::new(&small), Size { paths: 300, ..size })?;
     let emit = ["emit-apparmor", &small, "--name", "bench", "-o", &narrow, "-q"];
     product::sandbox_trace([&emit[..], &level].concat())?;
     product::sandbox_trace(["emit-seccomp", &small, "-o", &seccomp, "-q"])?;
