@@ -20,5 +20,6 @@ pub mod requirements;
 pub mod seccomp;
 pub mod start;
 pub mod verify;
+pub mod width;
 
 pub use error::{Error, Result};

@@ -124,6 +124,11 @@ pub fn socket_type(number: u16) -> Option<&'static str> {
     find(&SOCKET_TYPES, number)
 }
 
+/// The numbers of all socket types that have a name.
+pub fn socket_types() -> impl Iterator<Item = u16> {
+    SOCKET_TYPES.into_iter().map(|(number, _)| number)
+}
+
 fn find(table: &[(u16, &'static str)], number: u16) -> Option<&'static str> {
     table.iter().find(|(n, _)| *n == number).map(|(_, name)| *name)
 }

@@ -79,3 +79,34 @@ fn what_fails_has_its_exit_code_and_writes_nothing() {
     let bad = emit(&recording(folder.path(), &[("/a", "r")], true), &["--name", "a b"]);
     assert_eq!(bad.status.code(), Some(2));
 }
+
+#[test]
+fn denies_take_nothing_away_and_say_what_they_leave_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let files =
+        [("/dev/null", "rw"), ("/tmp/tool", "rx"), ("/app/data", "rw"), ("/proc/sys/kernel/osrelease", "r")];
+    let run = recording(folder.path(), &files, true);
+    let profile = folder.path().join("agent.profile");
+    let file = profile.to_str().unwrap();
+    let written = emit(&run, &["--name", "agent", "-o", file, "--deny-baseline"]);
+    let said = stderr(&written);
+    assert_eq!(written.status.code(), Some(0), "{said}");
+    assert!(said.contains("`deny /dev/** w` is left out") && said.contains("/dev/null"), "{said}");
+    assert!(said.contains("`deny /tmp/** x` is left out") && said.contains("/tmp/tool"), "{said}");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    for part in [
+        "\n  deny /var/tmp/** x,\n",
+        "\n  deny /proc/sys/** w,\n",
+        "\n  deny mount,\n",
+        "is left out",
+        "audit deny",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("\n  deny /tmp/** x,"), "{text}");
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_sandbox-trace"));
+    let verified = verify.arg("verify").arg(&run).args(["--apparmor", file]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+    let again = emit(&run, &["--name", "agent", "--deny-baseline"]);
+    assert_eq!(again.stdout, text.as_bytes());
+}

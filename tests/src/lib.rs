@@ -19,4 +19,5 @@ pub mod runc;
 pub mod seccomp;
 pub mod setup;
 pub mod strace;
+pub mod synthetic;
 pub mod vm;

@@ -57,6 +57,28 @@ fn a_quick_run_measures_every_variant() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_quick_run_measures_the_commands_that_read_a_recording() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("bench.json");
+    command::succeed(
+        xtask(&["bench", "--quick", "--only", "analysis", "--json"])
+            .arg(&file)
+            .env("SANDBOX_TRACE_BIN", product::binary()?),
+    )?;
+    let json: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    holds(&json)?;
+    let rows = list(&json["analysis"])?;
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+    ensure!(names == ["emit-seccomp", "emit-apparmor", "verify", "width"], "{names:?}");
+    for row in rows {
+        ensure!(row["failed"].is_null() && row["seconds"]["median"].as_f64() > Some(0.0), "{row:#}");
+        ensure!(row["peak_bytes"].as_u64() > Some(1 << 20), "{row:#}");
+    }
+    ensure!(list(&json["workloads"])?.is_empty() && list(&json["demands"])?.is_empty(), "{json:#}");
+    Ok(())
+}
+
 /// A cell with a sample, and with a recorder that reports on itself where there was one.
 fn measured(cell: &Value) -> Result<()> {
     let (variant, samples) = (cell["variant"].as_str().context("no variant")?, list(&cell["samples"])?);

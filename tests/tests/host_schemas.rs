@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -97,6 +98,66 @@ fn the_built_in_list_of_attacks() -> Result<()> {
         broken["attacks"][0]["ways"][0][0] = serde_json::from_str(step)?;
         ensure!(!schema.is_valid(&broken), "{step}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_width_of_profiles_over_a_tree_of_every_kind() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let text = |name: &str| at(name).to_str().map(str::to_owned).context("an odd temporary folder");
+    fs::create_dir_all(at("rootfs/bin"))?;
+    fs::create_dir_all(at("rootfs/data"))?;
+    for name in ["bin/sh", "data/a", "data/b", "data/odd \u{e9}\n\\"] {
+        fs::write(at("rootfs").join(name), "x")?;
+    }
+    fs::write(at("rootfs/data").join(std::ffi::OsStr::from_bytes(b"bad\xff")), "x")?;
+    std::os::unix::fs::symlink("/", at("rootfs/loop"))?;
+    let profile = "abi <abi/3.0>,\nprofile t {\n  /bin/sh rwix,\n  /data/* rwix,\n  owner /data/a k,\n}\n";
+    fs::write(at("t.profile"), profile)?;
+    fs::write(
+        at("t.json"),
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[
+            {"names":["read"],"action":"SCMP_ACT_ALLOW"},
+            {"names":["socket"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]}]}"#,
+    )?;
+    let sample = docs().join("examples/recording.json");
+    let sample = sample.to_str().context("an odd folder")?;
+    let [seccomp, apparmor, rootfs] = ["t.json", "t.profile", "rootfs"].map(text);
+    let (seccomp, apparmor, rootfs) = (seccomp?, apparmor?, rootfs?);
+    let schema = schema("width-v1.json")?;
+    let files = ["--apparmor", &apparmor, "--rootfs", &rootfs];
+    let all = ["width", "--json", "--seccomp", &seccomp, sample];
+    let both = json(&[&all[..], &files].concat(), &[0])?;
+    for found in [&both, &json(&all, &[0])?, &json(&[&["width", "--json"][..], &files].concat(), &[0])?] {
+        holds(&schema, found)?;
+    }
+    ensure!(both["files"]["of"] == 5 && both["files"]["readable"] == 5, "{both:#}");
+    ensure!(both["files"]["writable_and_executable_paths"][3] == "/data/bad\\xff", "{both:#}");
+    ensure!(both["syscalls"]["allowed"] == 2 && both["syscalls"]["docker_default"] == 301, "{both:#}");
+    ensure!(both["syscalls"]["other_architectures"]["i386"].as_u64() >= Some(2), "{both:#}");
+    Ok(())
+}
+
+/// What is mounted into itself is seen as what it is, and the kernel's own file systems are left out.
+#[test]
+fn a_tree_with_mounts_in_it_is_counted_once() -> Result<()> {
+    command::require_root()?;
+    let dir = tempfile::tempdir()?;
+    let script = r#"set -e
+        cd "$1"; mkdir -p r/a r/proc r/other; echo x >r/file; echo x >r/a/file
+        printf 'abi <abi/3.0>,\nprofile t {\n  /** r,\n}\n' >p
+        mount --bind r r/a; mount -t proc proc r/proc; mount -t tmpfs none r/other; echo x >r/other/file
+        "$2" width --apparmor p --rootfs r --json"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    let output = command::run(command.arg(dir.path()).arg(product::binary()?))?;
+    ensure!(output.status.code() == Some(3), "{}", command::describe(&command, &output));
+    let found: Value = serde_json::from_slice(&output.stdout)?;
+    holds(&schema("width-v1.json")?, &found)?;
+    let files = &found["files"];
+    ensure!(files["of"] == 2 && files["unread_count"] == 1, "{found:#}");
+    ensure!(files["unread"][0]["path"] == "/a/" && files["left_out"][0] == "/proc/", "{found:#}");
     Ok(())
 }
 

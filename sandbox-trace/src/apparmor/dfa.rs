@@ -4,6 +4,8 @@
 //! The bytes may come from a damaged or hostile file: every index is checked when the tables are read, and
 //! again where it is used. Source: `security/apparmor/match.c`, Linux 6.1.
 
+use std::collections::{HashMap, VecDeque};
+
 /// A state of the automaton.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State(pub u32);
@@ -142,6 +144,45 @@ impl Dfa {
     /// The permissions that `state` accepts with, as the compiler wrote them.
     pub fn accept(&self, state: State) -> u32 {
         self.accept.get(index(state.0)).copied().unwrap_or(0)
+    }
+
+    /// A shortest path, beginning with `/` and without `//`, whose ends in this automaton and in `other` are `wanted`
+    /// together; `None` if there is none.
+    pub fn meeting(
+        &self,
+        start: State,
+        (other, other_start): (&Self, State),
+        wanted: impl Fn(State, State) -> bool,
+    ) -> Option<Vec<u8>> {
+        // Breadth first over pairs of states, and whether a slash led there; what a person can read comes first.
+        type At = (State, State, bool);
+        let bytes = || (b' '..=b'~').chain(1..b' ').chain(0x7f..=u8::MAX);
+        let mut seen: HashMap<At, (At, u8)> = HashMap::new();
+        let before = (start, other_start, false);
+        let root = (self.step(start, b'/'), other.step(other_start, b'/'), true);
+        seen.insert(root, (before, b'/'));
+        let mut todo = VecDeque::from([root]);
+        while let Some(here) = todo.pop_front() {
+            if wanted(here.0, here.1) {
+                let mut path = Vec::new();
+                let mut at = here;
+                while let Some((from, byte)) = seen.get(&at).filter(|_| path.len() <= seen.len()) {
+                    path.push(*byte);
+                    at = *from;
+                }
+                path.reverse();
+                return Some(path);
+            }
+            for byte in bytes().filter(|byte| !(here.2 && *byte == b'/')) {
+                let next = (self.step(here.0, byte), other.step(here.1, byte), byte == b'/');
+                // From a dead state nothing is accepted any more.
+                if next.0 != State::DEAD && next.1 != State::DEAD && !seen.contains_key(&next) {
+                    seen.insert(next, (here, byte));
+                    todo.push_back(next);
+                }
+            }
+        }
+        None
     }
 
     /// How many states there are.

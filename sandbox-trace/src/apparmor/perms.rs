@@ -81,6 +81,11 @@ impl FilePerms {
         self.allow & request == request
     }
 
+    /// Whether executing is allowed, in whatever profile it ends.
+    pub fn executes(self) -> bool {
+        self.allows(EXEC) && (self.exec >> X_TYPE_SHIFT != 0 || self.exec & (X_INHERIT | X_UX_FALLBACK) != 0)
+    }
+
     /// What executing does, with the names that `profile` has for it.
     pub fn transition(self, profile: &Profile) -> Transition {
         if !self.allows(EXEC) {
@@ -114,9 +119,14 @@ impl FilePerms {
 }
 
 impl Automaton {
+    /// The permissions of a walk through file rules that ended in `state`.
+    pub fn perms(&self, state: State, subject: Subject) -> FilePerms {
+        FilePerms::of(self.dfa.accept(state), subject)
+    }
+
     fn file(&self, path: &[u8], subject: Subject) -> (State, FilePerms) {
         let state = self.dfa.walk(self.start, path);
-        (state, FilePerms::of(self.dfa.accept(state), subject))
+        (state, self.perms(state, subject))
     }
 }
 

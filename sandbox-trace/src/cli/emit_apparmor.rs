@@ -9,8 +9,9 @@ use crate::{
     error::{Error, Exit, Result},
     output,
     policy::{
+        deny_baseline,
         generalize::Generalization,
-        paths::{self, AppArmorPolicy, Options},
+        paths::{self, AppArmorPolicy, Given, Options},
     },
     requirements,
 };
@@ -36,6 +37,9 @@ pub struct Args {
     /// Accept a recording that lost something, and leave out what no rule can express.
     #[arg(long)]
     allow_incomplete: bool,
+    /// Deny by name what agents never need (the guide's list and Docker's), but for what the profile allows.
+    #[arg(long)]
+    deny_baseline: bool,
     /// Write the profile without compiling it first.
     #[arg(long)]
     no_check: bool,
@@ -56,13 +60,27 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         allow_incomplete: args.allow_incomplete,
     };
     let policy = paths::policy(&needs, &options)?;
-    let text = emit::apparmor::text(&policy, &name);
+    let mut text = emit::apparmor::text(&policy, &name);
+    if args.deny_baseline {
+        text = with_denies(context, &args, &policy, &text)?;
+    }
     if !args.no_check {
         check(context, &args, &text)?;
     }
     output::write_file(&args.output, text.as_bytes())?;
     summary(context, &args, &policy);
     Ok(Exit::Clean)
+}
+
+/// The text with deny rules that take nothing of it away.
+fn with_denies(context: Context, args: &Args, policy: &AppArmorPolicy, text: &str) -> Result<String> {
+    let features = Features::find(args.apparmor_features.as_deref())?;
+    let mounts = policy.given.contains(&Given::Mount);
+    let baseline = deny_baseline::choose(text, mounts, &features)?;
+    for reason in &baseline.left_out {
+        context.note(format!("  note: {reason}"));
+    }
+    Ok(deny_baseline::insert(text, &baseline))
 }
 
 /// Compiles the text, so that a profile that no host would load is never written.

@@ -16,10 +16,8 @@ use crate::{
     },
     requirements,
     seccomp::runtime::Runtime,
+    width::DOCKER_DEFAULT,
 };
-
-/// What Docker's default profile admits on x86-64 with Docker's default capabilities (moby/profiles, 2025).
-const DOCKER_DEFAULT: usize = 301;
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ mod merge;
 mod record;
 mod run;
 mod verify;
+mod width;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -48,6 +49,8 @@ enum Command {
     EmitApparmor(emit_apparmor::Args),
     /// Replay recordings against profiles: is anything needed blocked?
     Verify(verify::Args),
+    /// Count what profiles admit: files of a root file system, system calls.
+    Width(width::Args),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
     /// Run a command under a seccomp profile.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
         Command::Verify(args) => verify::main(context, args),
+        Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),
         Command::Run(args) => return run::main(args),
         Command::Doctor(args) => doctor::main(context, args),

@@ -4,6 +4,7 @@ pub mod arguments;
 mod cover;
 pub mod danger;
 pub mod danger_paths;
+pub mod deny_baseline;
 mod fallbacks;
 pub mod generalize;
 pub mod paths;

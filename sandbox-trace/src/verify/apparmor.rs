@@ -54,7 +54,7 @@ pub fn load(file: &Path, features: Option<&Path>) -> Result<(Profile, Vec<String
 }
 
 /// The position of the first profile that is not the child of another.
-fn chosen(profiles: &[Profile]) -> usize {
+pub(crate) fn chosen(profiles: &[Profile]) -> usize {
     let is_child = |profile: &Profile| profile.name.as_bytes().windows(2).any(|pair| pair == b"//");
     profiles.iter().position(|profile| !is_child(profile)).unwrap_or(0)
 }

@@ -40,7 +40,7 @@ pub enum Unit {
     Losses,
 }
 
-fn found(what: String, unit: Unit, measured: f64, at_most: f64) -> Found {
+pub fn found(what: String, unit: Unit, measured: f64, at_most: f64) -> Found {
     Found { what, unit, measured, at_most, met: measured <= at_most, stretch: None }
 }
 

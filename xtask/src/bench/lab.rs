@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Its folder's name, with the process's number behind it.
-const PREFIX: &str = "sandbox-trace-bench-";
+pub const PREFIX: &str = "sandbox-trace-bench-";
 
 /// Fields are dropped in this order: processes before their cgroups.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ fn remove_stale(memory: &Path) {
 }
 
 /// A folder in memory, so that no disk is measured; else the one for temporary files.
-fn memory() -> PathBuf {
+pub fn memory() -> PathBuf {
     let shm = Path::new("/dev/shm");
     let in_memory = statfs(shm).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC);
     if in_memory { shm.to_owned() } else { env::temp_dir() }

@@ -1,6 +1,7 @@
 //! `bench`: what recording costs, beside no tracing, the floor that the kernel sets, and other tracers; in one run,
-//! interleaved, as ratios. `docs/benchmarks.md` says how to read it.
+//! interleaved, as ratios; and what the commands cost that read a recording. `docs/benchmarks.md` says how to read it.
 
+mod analysis;
 mod bpf;
 mod cgroups;
 mod demands;
@@ -32,7 +33,7 @@ pub struct Args {
     /// How often each variant of each workload is measured; 5 when not given, 1 with --quick.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Only these: W1, W1b, W2, W3, W4, W5, growth, or a whole name such as W2-cold.
+    /// Only these: W1, W1b, W2, W3, W4, W5, growth, analysis, or a whole name such as W2-cold.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Small and few samples: shows that everything works, and says little about costs.
@@ -56,23 +57,29 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 });
     let host = report::host()?;
-    let lab = lab::Lab::open(args.quick)?;
-    let mut shuffle = ratio::Shuffle::new();
-
-    let mut rows = Vec::new();
-    for workload in workloads::ALL.iter().filter(|workload| selected(workload.name)) {
-        eprintln!("bench: {}, {}", workload.name, workload.what);
-        rows.push(rounds::workload(&lab, workload, rounds, &mut shuffle)?);
+    let (mut rows, mut paths, mut processes) = (Vec::new(), Vec::new(), Vec::new());
+    // What comes after a recording needs neither root nor anything attached.
+    if recorded().any(selected) {
+        let lab = lab::Lab::open(args.quick)?;
+        let mut shuffle = ratio::Shuffle::new();
+        for workload in workloads::ALL.iter().filter(|workload| selected(workload.name)) {
+            eprintln!("bench: {}, {}", workload.name, workload.what);
+            rows.push(rounds::workload(&lab, workload, rounds, &mut shuffle)?);
+        }
+        if selected(growth::PROCESSES) {
+            processes = growth::processes(&lab, rounds, &mut shuffle)?;
+        }
+        if selected(growth::PATHS) {
+            paths = growth::paths(&lab, rounds, &mut shuffle)?;
+        }
     }
-    let (mut paths, mut processes) = (Vec::new(), Vec::new());
-    if selected(growth::PROCESSES) {
-        processes = growth::processes(&lab, rounds, &mut shuffle)?;
+    let analysis = if selected(analysis::NAME) { analysis::measure(args.quick, rounds)? } else { Vec::new() };
+    let mut demands = demands::check(&rows, &paths, &processes);
+    if !args.quick {
+        demands.extend(analysis::demands(&analysis));
     }
-    if selected(growth::PATHS) {
-        paths = growth::paths(&lab, rounds, &mut shuffle)?;
-    }
-    let demands = demands::check(&rows, &paths, &processes);
-    let results = report::Results { quick: args.quick, rounds, host, rows, paths, processes, demands };
+    let results =
+        report::Results { quick: args.quick, rounds, host, rows, paths, processes, analysis, demands };
     results.print();
     if let Some(file) = &args.json {
         write(file, &results)?;
@@ -84,6 +91,11 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
+    recorded().chain([analysis::NAME])
+}
+
+/// Those that record something.
+fn recorded() -> impl Iterator<Item = &'static str> {
     workloads::ALL.iter().map(|workload| workload.name).chain([growth::PROCESSES, growth::PATHS])
 }
 

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::{
+    analysis,
     demands::{Found, Unit, float},
     growth::Step,
     ratio::Spread,
@@ -23,6 +24,7 @@ pub struct Results {
     pub rows: Vec<Row>,
     pub paths: Vec<Step>,
     pub processes: Vec<Step>,
+    pub analysis: Vec<analysis::Row>,
     pub demands: Vec<Found>,
 }
 
@@ -68,6 +70,7 @@ impl Results {
             "host": self.host,
             "samples": { "taken": taken, "disturbed": disturbed },
             "workloads": self.rows,
+            "analysis": self.analysis,
             "growth": { "paths": self.paths, "processes": self.processes },
             "demands": self.demands,
             "met": self.met(),
@@ -85,8 +88,16 @@ impl Results {
             println!("\nTime on the clock");
             println!("{}", ratios(&self.rows, &tools, |cell| cell.wall));
         }
-        println!("\nThe recorder: the most of all samples");
-        println!("{}", recorders(self.every_row()));
+        if self.every_row().next().is_some() {
+            println!("\nThe recorder: the most of all samples");
+            println!("{}", recorders(self.every_row()));
+        }
+        if !self.analysis.is_empty() {
+            println!(
+                "\nCommands that read a recording: median [min–max] of the time on the clock, the most memory"
+            );
+            println!("{}", analyses(&self.analysis));
+        }
         println!("\nDemands");
         println!("{}", demands(&self.demands));
         for reason in self.unavailable() {
@@ -145,6 +156,31 @@ fn spread(spread: Spread) -> String {
     } else {
         format!("{median:.2} [{min:.2}–{max:.2}]")
     }
+}
+
+fn analyses(rows: &[analysis::Row]) -> Table {
+    let mut table = table(&["", "input", "time", "memory", "compiler's memory"].map(str::to_owned));
+    for row in rows {
+        let seconds = match (&row.failed, row.seconds) {
+            (Some(_), _) => "FAILED".to_owned(),
+            (None, seconds) => {
+                seconds.map_or("n/a".into(), |s| format!("{:.2} s [{:.2}–{:.2}]", s.median, s.min, s.max))
+            }
+        };
+        let compiler =
+            if row.compiler_peak_bytes == 0 { String::new() } else { mib(float(row.compiler_peak_bytes)) };
+        table.add_row([
+            row.name.to_owned(),
+            row.input.clone(),
+            seconds,
+            mib(float(row.peak_bytes)),
+            compiler,
+        ]);
+    }
+    for row in rows.iter().filter_map(|row| row.failed.as_ref().map(|why| (row.name, why))) {
+        eprintln!("bench: {} failed: {}", row.0, row.1);
+    }
+    table
 }
 
 fn recorders<'a>(rows: impl Iterator<Item = &'a Row>) -> Table {

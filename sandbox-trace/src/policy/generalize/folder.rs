@@ -319,6 +319,10 @@ impl<'a> Walk<'_, 'a> {
     /// The pattern of one name that no other is like.
     fn pattern_of(&self, folder: &Folder<'a>, entry: &Entry<'a>) -> Pattern {
         if folder.literal.is_some() {
+            // What O_TMPFILE made is called by its inode's number, which no rule can foresee.
+            if let Some(pieces) = names::unnamed(entry.name) {
+                return Pattern::of_pieces(folder.prefix.iter().cloned().chain(pieces));
+            }
             let system = folder.place == Place::System && self.level > Generalization::Exact;
             if system && let Some(pieces) = names::library(entry.name) {
                 return Pattern::of_pieces(folder.prefix.iter().cloned().chain(pieces));

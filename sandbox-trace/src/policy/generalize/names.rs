@@ -79,10 +79,7 @@ pub fn parts(name: &[u8], look: Look) -> Parts {
 
 /// The random parts that the whole name's form shows.
 fn special(name: &[u8], look: Look) -> Parts {
-    // An unnamed temporary file (O_TMPFILE), which the kernel calls by its inode number.
-    if let Some(inode) = name.strip_prefix(b"#")
-        && is_all(inode, |byte| byte.is_ascii_digit())
-    {
+    if unnamed(name).is_some() {
         return vec![(1..name.len(), Part::Digits)];
     }
     // Python writes byte code under such a name and renames it: x.cpython-311.pyc.140234234.
@@ -362,6 +359,13 @@ pub fn library(name: &[u8]) -> Option<Vec<Piece>> {
         out.push(Piece::Glob(NUMBER.into()));
     }
     Some(out)
+}
+
+/// The pattern of an unnamed temporary file (`O_TMPFILE`), which the kernel calls by its inode's number.
+pub fn unnamed(name: &[u8]) -> Option<Vec<Piece>> {
+    let inode = name.strip_prefix(b"#")?;
+    is_all(inode, |byte| byte.is_ascii_digit())
+        .then(|| vec![Piece::Literal(b"#".to_vec()), Piece::Glob(NUMBER.into())])
 }
 
 /// The pattern of a device of which a machine has several: GPUs, terminals.
