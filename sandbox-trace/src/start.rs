@@ -78,30 +78,103 @@ impl Start {
 
     /// Becomes the command. Returns only when that failed.
     pub fn exec(self) -> Failure {
-        let own = |error| Failure { code: 125, error };
-        if let Some(name) = &self.apparmor
-            && let Err(error) = enter_apparmor(name)
-        {
-            return own(error);
+        match self.ready() {
+            Ok(ready) => ready.exec(|filter| load::load(filter)),
+            Err(error) => Failure { code: 125, error },
+        }
+    }
+
+    /// The filter that the command gets.
+    pub fn filter(&self) -> Option<&Program> {
+        self.filter.as_ref()
+    }
+
+    /// Gives it another filter.
+    #[must_use]
+    pub fn with_filter(self, filter: Program) -> Self {
+        Self { filter: Some(filter), ..self }
+    }
+
+    /// The file that is executed.
+    pub fn file(&self) -> &CStr {
+        &self.file
+    }
+
+    /// Does for this thread what must be done before a filter is in force.
+    pub fn ready(self) -> Result<Ready> {
+        if let Some(name) = &self.apparmor {
+            enter_apparmor(name)?;
         }
         if self.no_new_privileges
             && let Err(e) = nix::sys::prctl::set_no_new_privs()
         {
-            return own(Error::host("could not set no_new_privs").because(e).hint("it needs Linux 3.5"));
+            return Err(Error::host("could not set no_new_privs").because(e).hint("it needs Linux 3.5"));
         }
         // The Rust runtime ignores SIGPIPE, and ignored signals stay ignored over execve.
         // SAFETY: the default disposition runs no handler.
         if let Err(e) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
-            return own(Error::host("could not reset SIGPIPE").because(e));
+            return Err(Error::host("could not reset SIGPIPE").because(e));
         }
-        // Only pointers into memory that exists already are passed from here on.
-        if let Some(filter) = &self.filter
-            && let Err(errno) = load::load(filter)
+        Ok(Ready(self))
+    }
+}
+
+/// A command for which the thread is ready: what is left is the filter, and `execve`.
+#[derive(Debug)]
+pub struct Ready(Start);
+
+impl Ready {
+    /// Loads the filter with `load` and becomes the command. Returns only when that failed.
+    ///
+    /// Only pointers into memory that exists already are passed from here on.
+    pub fn exec(self, load: impl FnOnce(&Program) -> nix::Result<()>) -> Failure {
+        let Self(start) = self;
+        if let Some(filter) = &start.filter
+            && let Err(errno) = load(filter)
         {
-            return own(not_loaded(errno));
+            return Failure { code: 125, error: not_loaded(errno) };
         }
-        let errno = execve(&self.file, &self.argv, &self.environment).err().unwrap_or(Errno::UnknownErrno);
-        not_executed(&self.file, errno)
+        not_executed(&start.file, start.execute())
+    }
+
+    /// As [`Ready::exec`], for where nothing can be said any more: hands what went wrong to `failed`.
+    pub fn exec_silently(
+        self,
+        load: impl FnOnce(&Program) -> nix::Result<()>,
+        failed: impl Fn(Stage, Errno),
+    ) {
+        let Self(start) = &self;
+        if let Some(filter) = &start.filter
+            && let Err(errno) = load(filter)
+        {
+            return failed(Stage::Load, errno);
+        }
+        failed(Stage::Execute, start.execute());
+    }
+}
+
+/// What a start failed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Loading the filter.
+    Load,
+    /// Executing the file.
+    Execute,
+}
+
+impl Stage {
+    /// The failure, in words.
+    pub fn failure(self, file: &CStr, errno: Errno) -> Failure {
+        match self {
+            Self::Load => Failure { code: 125, error: not_loaded(errno) },
+            Self::Execute => not_executed(file, errno),
+        }
+    }
+}
+
+impl Start {
+    fn execute(&self) -> Errno {
+        execve(&self.file, &self.argv, &self.environment).err().unwrap_or(Errno::UnknownErrno)
     }
 }
 
@@ -111,6 +184,10 @@ fn not_loaded(errno: Errno) -> Error {
         Errno::EACCES => {
             error.hint("loading a filter needs CAP_SYS_ADMIN or --no-new-privileges: add one of them")
         }
+        Errno::EBUSY => error.hint(
+            "a filter that is in force already asks a supervisor, and the kernel has room for one: leave --explain \
+             out, or run this outside of that container",
+        ),
         Errno::ENOMEM => {
             error.hint("the filters in force are too large together: 32,768 instructions is the limit")
         }
