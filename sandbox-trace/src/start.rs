@@ -37,7 +37,7 @@ pub struct Failure {
 }
 
 /// A command that is ready to be started in place of this process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Start {
     file: CString,
     argv: Vec<CString>,
@@ -79,7 +79,7 @@ impl Start {
     /// Becomes the command. Returns only when that failed.
     pub fn exec(self) -> Failure {
         match self.ready() {
-            Ok(ready) => ready.exec(|filter| load::load(filter)),
+            Ok(ready) => ready.exec(load::load),
             Err(error) => Failure { code: 125, error },
         }
     }
@@ -98,6 +98,21 @@ impl Start {
     /// The file that is executed.
     pub fn file(&self) -> &CStr {
         &self.file
+    }
+
+    /// Puts this process, which was forked to execute [`Start::file`], under the profiles. No call but `execve` is
+    /// certain to work after it.
+    pub fn confine(&self) -> std::io::Result<()> {
+        if let Some(name) = &self.apparmor {
+            write_apparmor(name)?;
+        }
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs()?;
+        }
+        if let Some(filter) = &self.filter {
+            load::load(filter)?;
+        }
+        Ok(())
     }
 
     /// Does for this thread what must be done before a filter is in force.
@@ -255,25 +270,31 @@ fn shown(name: &CStr) -> String {
     crate::recording::BytePath::from(name.to_bytes()).to_string()
 }
 
+/// Whether this kernel enforces `AppArmor` profiles.
+pub fn apparmor_enabled() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.starts_with('Y'))
+}
+
 /// Asks the kernel to change to the AppArmor profile `name` at the next `execve` of this thread.
 fn enter_apparmor(name: &str) -> Result<()> {
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-    if !enabled.is_ok_and(|text| text.starts_with('Y')) {
+    if !apparmor_enabled() {
         return Err(Error::host(format!(
             "can't run under the AppArmor profile {name}: AppArmor is not enabled"
         ))
         .hint("boot with lsm=…,apparmor on a kernel that has it, or leave --apparmor out"));
     }
+    write_apparmor(name).map_err(|e| {
+        Error::host(format!("could not enter the AppArmor profile {name}"))
+            .because(e)
+            .hint("load it first with `apparmor_parser -r FILE`, and check its name with `aa-status`")
+    })
+}
+
+fn write_apparmor(name: &str) -> std::io::Result<()> {
     // Linux 5.8 gave each security module its own folder; before, and without it, the common file is AppArmor's.
     let own = Path::new("/proc/thread-self/attr/apparmor/exec");
     let file = if own.exists() { own } else { Path::new("/proc/thread-self/attr/exec") };
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(format!("exec {name}").as_bytes()))
-        .map_err(|e| {
-            Error::host(format!("could not enter the AppArmor profile {name}"))
-                .because(e)
-                .hint("load it first with `apparmor_parser -r FILE`, and check its name with `aa-status`")
-        })
+    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all(format!("exec {name}").as_bytes())
 }

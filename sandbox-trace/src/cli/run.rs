@@ -87,7 +87,8 @@ fn prepare(args: Args) -> Result<Start, start::Failure> {
     Start::new(words, filter.map(|f| f.program), args.no_new_privileges, args.apparmor)
 }
 
-fn filter(file: &Path, runtime: Runtime) -> Result<Filter> {
+/// The filter of a profile, for this process and this kernel.
+pub(super) fn filter(file: &Path, runtime: Runtime) -> Result<Filter> {
     let mut profile = profile::load(file)?;
     // Docker's rules for some capabilities or kernels are settled for this process and this kernel.
     let kernel = nix::sys::utsname::uname().ok();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, live};
 use crate::{
     error::{Error, Exit, Result},
     output::{self, counted, grouped},
@@ -48,6 +48,8 @@ pub struct Args {
     /// Print the verdicts as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    live: live::Args,
 }
 
 /// The verdicts as scripts read them.
@@ -59,11 +61,20 @@ struct Report<'a> {
     blocked: &'a [Blocked],
     unproven: &'a [Unproven],
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a verify::live::Live>,
 }
 
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let Args { recordings, seccomp, apparmor, apparmor_features, .. } = args;
+    let profiles = live::Profiles {
+        seccomp: seccomp.clone(),
+        runtime: args.runtime,
+        no_new_privileges: args.no_new_privileges,
+        apparmor: apparmor.clone(),
+        apparmor_features: apparmor_features.clone(),
+    };
     let container = verify::seccomp::Container {
         runtime: args.runtime,
         no_new_privileges: args.no_new_privileges,
@@ -83,21 +94,27 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
             requirements::describe_losses(&needs.losses)
         ));
     }
+    // Last: the recorder gives up privileges that the replay may need.
+    let live = live::run(args.live, &recordings, &profiles)?;
     if args.json {
-        output::stdout(json(&verdicts)?)?;
+        output::stdout(json(&verdicts, live.as_ref())?)?;
     } else {
         print(context, &verdicts)?;
+        live::print(context, live.as_ref())?;
     }
-    Ok(if !verdicts.blocked.is_empty() {
-        Exit::Found
-    } else if verdicts.unproven.is_empty() {
-        Exit::Clean
-    } else {
-        Exit::Incomplete
-    })
+    Ok(live::with(
+        live.as_ref(),
+        if !verdicts.blocked.is_empty() {
+            Exit::Found
+        } else if verdicts.unproven.is_empty() {
+            Exit::Clean
+        } else {
+            Exit::Incomplete
+        },
+    ))
 }
 
-fn json(verdicts: &Verdicts) -> Result<Vec<u8>> {
+fn json(verdicts: &Verdicts, live: Option<&verify::live::Live>) -> Result<Vec<u8>> {
     let report = Report {
         schema: SCHEMA,
         checked: total(verdicts.checked),
@@ -105,6 +122,7 @@ fn json(verdicts: &Verdicts) -> Result<Vec<u8>> {
         blocked: &verdicts.blocked,
         unproven: &verdicts.unproven,
         notes: &verdicts.notes,
+        live,
     };
     let mut json = serde_json::to_vec_pretty(&report)
         .map_err(|e| Error::usage("could not write the verdicts as JSON").because(e))?;

@@ -286,7 +286,8 @@ pub fn describe(arch: Arch, nr: u32, args: &[u64; 6], memory: &dyn Memory) -> De
 fn argument(kind: Kind, value: u64, next: u64, args: &[u64; 6], memory: &dyn Memory) -> String {
     let low = value & 0xffff_ffff;
     match kind {
-        Int => signed(value).to_string(),
+        Directory if signed(value) == libc::AT_FDCWD => "AT_FDCWD".into(),
+        Int | Directory => signed(value).to_string(),
         Size => {
             if value < 1 << 32 {
                 value.to_string()
@@ -297,8 +298,6 @@ fn argument(kind: Kind, value: u64, next: u64, args: &[u64; 6], memory: &dyn Mem
         Id if low == names::UNCHANGED => "-1".into(),
         Id => low.to_string(),
         Text => text(value, memory),
-        Directory if signed(value) == libc::AT_FDCWD => "AT_FDCWD".into(),
-        Directory => signed(value).to_string(),
         Mode => format!("{low:#o}"),
         Flags(table) => names::flags(table, low, Vec::new()),
         // The kernel looks at the low half of these alone.

@@ -135,15 +135,12 @@ impl Fields<'_> {
         loop {
             // At the beginning of a pair?
             if let Some(value) = rest.strip_prefix(key) {
-                return Some(match value.strip_prefix(b"\"") {
-                    Some(quoted) => quoted.split(|byte| *byte == b'"').next()?.to_vec(),
-                    None => {
-                        let word = value.split(|byte| *byte == b' ').next()?;
-                        let chosen =
-                            [b"name=".as_slice(), b"comm=", b"exe=", b"target=", b"profile="].contains(&key);
-                        if chosen { unhex(word).unwrap_or_else(|| word.to_vec()) } else { word.to_vec() }
-                    }
-                });
+                if let Some(quoted) = value.strip_prefix(b"\"") {
+                    return Some(quoted.split(|byte| *byte == b'"').next()?.to_vec());
+                }
+                let word = value.split(|byte| *byte == b' ').next()?;
+                let chosen = [b"name=".as_slice(), b"comm=", b"exe=", b"target=", b"profile="].contains(&key);
+                return Some(chosen.then(|| unhex(word)).flatten().unwrap_or_else(|| word.to_vec()));
             }
             // On to the next pair; a space inside quotes ends none.
             let mut inside = false;

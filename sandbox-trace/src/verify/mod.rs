@@ -4,6 +4,7 @@
 //! files, as the runtime would see them.
 
 pub mod apparmor;
+pub mod live;
 pub mod seccomp;
 
 use serde::Serialize;
