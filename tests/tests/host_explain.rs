@@ -134,7 +134,7 @@ sys.exit(7)
 /// does nothing, what is newer than the profile, and what a supervisor would be asked that isn't there.
 #[test]
 fn the_command_gets_what_the_profile_says() -> Result<()> {
-    let names = [
+    let names = vec![
         "read",
         "write",
         "openat",
@@ -180,7 +180,7 @@ fn the_command_gets_what_the_profile_says() -> Result<()> {
         "syscalls": [
             { "names": names, "action": "SCMP_ACT_ALLOW" },
             { "names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0 },
-            { "names": ["umask"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4095 },
+            { "names": ["umask"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4094 },
             { "names": ["getpgrp"], "action": "SCMP_ACT_NOTIFY" },
             { "names": ["getsid"], "action": "SCMP_ACT_TRACE", "errnoRet": 1 },
             { "names": ["personality"], "action": "SCMP_ACT_ALLOW",
@@ -206,7 +206,7 @@ for nr, *args in [[110], [95, 0], [111], [124, 0], [135, 0xffffffff], [135, 8], 
     let (plain, explained) = (output(&[])?, output(&["--explain"])?);
     ensure!(plain.stdout == explained.stdout, "{}\nis not\n{}", text(&explained.stdout), text(&plain.stdout));
     let seen = text(&plain.stdout);
-    for line in ["110 0 0", "95 -1 4095", "111 -1 38", "135 -1 61", "39 -1 61", "500 -1 38", "165 -1 61"] {
+    for line in ["110 0 0", "95 -1 4094", "111 -1 38", "135 -1 61", "39 -1 61", "500 -1 38", "165 -1 61"] {
         ensure!(seen.lines().any(|seen| seen == line), "no {line} in\n{seen}");
     }
     let said = text(&explained.stderr);
