@@ -435,8 +435,8 @@ mod tests {
     #[test]
     fn calls_are_shown_with_names() {
         let none: &[u8] = b"";
-        for (name, args, memory, text) in [
-            ("socket", &[16u64, 3, 0] as &[u64], none, "socket(AF_NETLINK, SOCK_RAW, 0)"),
+        let rows: &[(&str, &[u64], &[u8], &str)] = &[
+            ("socket", &[16, 3, 0], none, "socket(AF_NETLINK, SOCK_RAW, 0)"),
             (
                 "socket",
                 &[2, 0o2_004_001, 6],
@@ -477,8 +477,9 @@ mod tests {
             ("setuid", &[0xffff_ffff], none, "setuid(-1)"),
             ("unshare", &[0x1002_0000], none, "unshare(CLONE_NEWNS|CLONE_NEWUSER)"),
             ("getppid", &[1, 2, 3], none, "getppid()"),
-        ] {
-            assert_eq!(shown(name, args, memory), text);
+        ];
+        for (name, args, memory, text) in rows {
+            assert_eq!(shown(name, args, memory), *text);
         }
     }
 
