@@ -9,6 +9,7 @@ pub mod cli;
 pub mod doctor;
 pub mod emit;
 pub mod error;
+pub mod explain;
 pub mod kernel;
 pub mod linux;
 pub mod output;

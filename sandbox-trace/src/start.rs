@@ -37,7 +37,7 @@ pub struct Failure {
 }
 
 /// A command that is ready to be started in place of this process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Start {
     file: CString,
     argv: Vec<CString>,
@@ -78,30 +78,118 @@ impl Start {
 
     /// Becomes the command. Returns only when that failed.
     pub fn exec(self) -> Failure {
-        let own = |error| Failure { code: 125, error };
-        if let Some(name) = &self.apparmor
-            && let Err(error) = enter_apparmor(name)
-        {
-            return own(error);
+        match self.ready() {
+            Ok(ready) => ready.exec(load::load),
+            Err(error) => Failure { code: 125, error },
+        }
+    }
+
+    /// The filter that the command gets.
+    pub fn filter(&self) -> Option<&Program> {
+        self.filter.as_ref()
+    }
+
+    /// Gives it another filter.
+    #[must_use]
+    pub fn with_filter(self, filter: Program) -> Self {
+        Self { filter: Some(filter), ..self }
+    }
+
+    /// The file that is executed.
+    pub fn file(&self) -> &CStr {
+        &self.file
+    }
+
+    /// Puts this process, which was forked to execute [`Start::file`], under the profiles. No call but `execve` is
+    /// certain to work after it.
+    pub fn confine(&self) -> std::io::Result<()> {
+        if let Some(name) = &self.apparmor {
+            write_apparmor(name)?;
+        }
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs()?;
+        }
+        if let Some(filter) = &self.filter {
+            load::load(filter)?;
+        }
+        Ok(())
+    }
+
+    /// Does for this thread what must be done before a filter is in force.
+    pub fn ready(self) -> Result<Ready> {
+        if let Some(name) = &self.apparmor {
+            enter_apparmor(name)?;
         }
         if self.no_new_privileges
             && let Err(e) = nix::sys::prctl::set_no_new_privs()
         {
-            return own(Error::host("could not set no_new_privs").because(e).hint("it needs Linux 3.5"));
+            return Err(Error::host("could not set no_new_privs").because(e).hint("it needs Linux 3.5"));
         }
         // The Rust runtime ignores SIGPIPE, and ignored signals stay ignored over execve.
         // SAFETY: the default disposition runs no handler.
         if let Err(e) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
-            return own(Error::host("could not reset SIGPIPE").because(e));
+            return Err(Error::host("could not reset SIGPIPE").because(e));
         }
-        // Only pointers into memory that exists already are passed from here on.
-        if let Some(filter) = &self.filter
-            && let Err(errno) = load::load(filter)
+        Ok(Ready(self))
+    }
+}
+
+/// A command for which the thread is ready: what is left is the filter, and `execve`.
+#[derive(Debug)]
+pub struct Ready(Start);
+
+impl Ready {
+    /// Loads the filter with `load` and becomes the command. Returns only when that failed.
+    ///
+    /// Only pointers into memory that exists already are passed from here on.
+    pub fn exec(self, load: impl FnOnce(&Program) -> nix::Result<()>) -> Failure {
+        let Self(start) = self;
+        if let Some(filter) = &start.filter
+            && let Err(errno) = load(filter)
         {
-            return own(not_loaded(errno));
+            return Failure { code: 125, error: not_loaded(errno) };
         }
-        let errno = execve(&self.file, &self.argv, &self.environment).err().unwrap_or(Errno::UnknownErrno);
-        not_executed(&self.file, errno)
+        not_executed(&start.file, start.execute())
+    }
+
+    /// As [`Ready::exec`], for where nothing can be said any more: hands what went wrong to `failed`.
+    pub fn exec_silently(
+        self,
+        load: impl FnOnce(&Program) -> nix::Result<()>,
+        failed: impl Fn(Stage, Errno),
+    ) {
+        let Self(start) = &self;
+        if let Some(filter) = &start.filter
+            && let Err(errno) = load(filter)
+        {
+            return failed(Stage::Load, errno);
+        }
+        failed(Stage::Execute, start.execute());
+    }
+}
+
+/// What a start failed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Loading the filter.
+    Load,
+    /// Executing the file.
+    Execute,
+}
+
+impl Stage {
+    /// The failure, in words.
+    pub fn failure(self, file: &CStr, errno: Errno) -> Failure {
+        match self {
+            Self::Load => Failure { code: 125, error: not_loaded(errno) },
+            Self::Execute => not_executed(file, errno),
+        }
+    }
+}
+
+impl Start {
+    fn execute(&self) -> Errno {
+        execve(&self.file, &self.argv, &self.environment).err().unwrap_or(Errno::UnknownErrno)
     }
 }
 
@@ -111,6 +199,10 @@ fn not_loaded(errno: Errno) -> Error {
         Errno::EACCES => {
             error.hint("loading a filter needs CAP_SYS_ADMIN or --no-new-privileges: add one of them")
         }
+        Errno::EBUSY => error.hint(
+            "a filter that is in force already asks a supervisor, and the kernel has room for one: leave --explain \
+             out, or run this outside of that container",
+        ),
         Errno::ENOMEM => {
             error.hint("the filters in force are too large together: 32,768 instructions is the limit")
         }
@@ -178,25 +270,31 @@ fn shown(name: &CStr) -> String {
     crate::recording::BytePath::from(name.to_bytes()).to_string()
 }
 
+/// Whether this kernel enforces `AppArmor` profiles.
+pub fn apparmor_enabled() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.starts_with('Y'))
+}
+
 /// Asks the kernel to change to the AppArmor profile `name` at the next `execve` of this thread.
 fn enter_apparmor(name: &str) -> Result<()> {
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-    if !enabled.is_ok_and(|text| text.starts_with('Y')) {
+    if !apparmor_enabled() {
         return Err(Error::host(format!(
             "can't run under the AppArmor profile {name}: AppArmor is not enabled"
         ))
         .hint("boot with lsm=…,apparmor on a kernel that has it, or leave --apparmor out"));
     }
+    write_apparmor(name).map_err(|e| {
+        Error::host(format!("could not enter the AppArmor profile {name}"))
+            .because(e)
+            .hint("load it first with `apparmor_parser -r FILE`, and check its name with `aa-status`")
+    })
+}
+
+fn write_apparmor(name: &str) -> std::io::Result<()> {
     // Linux 5.8 gave each security module its own folder; before, and without it, the common file is AppArmor's.
     let own = Path::new("/proc/thread-self/attr/apparmor/exec");
     let file = if own.exists() { own } else { Path::new("/proc/thread-self/attr/exec") };
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(format!("exec {name}").as_bytes()))
-        .map_err(|e| {
-            Error::host(format!("could not enter the AppArmor profile {name}"))
-                .because(e)
-                .hint("load it first with `apparmor_parser -r FILE`, and check its name with `aa-status`")
-        })
+    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all(format!("exec {name}").as_bytes())
 }

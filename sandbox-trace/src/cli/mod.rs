@@ -3,6 +3,7 @@
 mod doctor;
 mod emit_apparmor;
 mod emit_seccomp;
+mod live;
 mod merge;
 mod record;
 mod run;

@@ -137,6 +137,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     };
     let options = record::Options {
         target,
+        under: None,
         duration: args.duration,
         boundary,
         hooks,

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     error::Result,
+    explain,
     seccomp::{
         capabilities::Capabilities,
         compile::{Filter, compile},
@@ -35,14 +36,26 @@ pub struct Args {
     /// The AppArmor profile that the command runs under; it must be loaded.
     #[arg(long, value_name = "NAME")]
     apparmor: Option<String>,
+    /// Tell what the profiles deny, with the arguments, while the command runs and at its end. It is a process of its
+    /// own then.
+    #[arg(long)]
+    explain: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Runs the command: this process becomes it, so it returns only when that fails.
+/// Runs the command: this process becomes it, so it returns only when that fails, or when it was to explain.
 pub fn main(args: Args) -> ExitCode {
+    let (explain, apparmor) = (args.explain, args.apparmor.clone());
     match prepare(args) {
+        Ok(start) if explain => match explain::run(start, apparmor.as_deref(), super::report) {
+            Ok(ended) => ended.end(),
+            Err(failure) => {
+                super::report(&failure.error);
+                ExitCode::from(failure.code)
+            }
+        },
         Ok(start) => {
             let failure = start.exec();
             super::report(&failure.error);
@@ -57,6 +70,10 @@ pub fn main(args: Args) -> ExitCode {
 
 fn prepare(args: Args) -> Result<Start, start::Failure> {
     let own = |error| start::Failure { code: OWN_FAILURE, error };
+    if args.explain && args.seccomp.is_none() && args.apparmor.is_none() {
+        return Err(own(crate::Error::usage("there is no profile that could deny anything")
+            .hint("name one with --seccomp FILE or --apparmor NAME")));
+    }
     let filter = args.seccomp.as_ref().map(|file| filter(file, args.runtime)).transpose().map_err(own)?;
     if let Some(filter) = &filter {
         start::check_exec(&filter.program).map_err(own)?;
@@ -70,7 +87,8 @@ fn prepare(args: Args) -> Result<Start, start::Failure> {
     Start::new(words, filter.map(|f| f.program), args.no_new_privileges, args.apparmor)
 }
 
-fn filter(file: &Path, runtime: Runtime) -> Result<Filter> {
+/// The filter of a profile, for this process and this kernel.
+pub(super) fn filter(file: &Path, runtime: Runtime) -> Result<Filter> {
     let mut profile = profile::load(file)?;
     // Docker's rules for some capabilities or kernels are settled for this process and this kernel.
     let kernel = nix::sys::utsname::uname().ok();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, live};
 use crate::{
     error::{Error, Exit, Result},
     output,
@@ -64,6 +64,8 @@ pub struct Args {
     /// Print the verdicts as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    live: live::Args,
 }
 
 /// The verdicts as scripts read them.
@@ -79,6 +81,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Held>,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a verify::live::Live>,
 }
 
 /// What the kernel holds for a container, as scripts read it.
@@ -99,6 +103,13 @@ struct Held {
 
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
+    let profiles = live::Profiles {
+        seccomp: args.seccomp.clone(),
+        runtime: args.runtime,
+        no_new_privileges: args.no_new_privileges,
+        apparmor: args.apparmor.clone(),
+        apparmor_features: args.apparmor_features.clone(),
+    };
     let needs = if args.recordings.is_empty() {
         None
     } else {
@@ -145,8 +156,10 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     let files =
         Files { filters: filters.as_ref(), apparmor: apparmor.as_ref(), capabilities: given.as_ref() };
     let judged = attacks.map(|attacks| attacks::judge(&attacks, files));
+    // Last: the recorder gives up privileges that the replay may need.
+    let live = live::run(args.live, &args.recordings, &profiles)?;
     if args.json {
-        output::stdout(json(&verdicts, judged.as_ref(), held.as_ref())?)?;
+        output::stdout(json(&verdicts, judged.as_ref(), held.as_ref(), live.as_ref())?)?;
     } else {
         if let Some(held) = &held {
             print::in_force(context, held);
@@ -159,16 +172,18 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         if let Some(judged) = &judged {
             print::attacks(context, judged)?;
         }
+        live::print(context, live.as_ref())?;
     }
     let open = judged.as_ref().is_some_and(|judged| !judged.open.is_empty());
     let unproven = judged.as_ref().is_some_and(|judged| !judged.unproven.is_empty());
-    Ok(if open || !verdicts.blocked.is_empty() {
+    let exit = if open || !verdicts.blocked.is_empty() {
         Exit::Found
     } else if unproven || !verdicts.unproven.is_empty() {
         Exit::Incomplete
     } else {
         Exit::Clean
-    })
+    };
+    Ok(live::with(live.as_ref(), exit))
 }
 
 /// What readers should know beside the verdicts.
@@ -195,7 +210,12 @@ fn notes(needs: Option<&Requirements>, held: Option<&InForce>, has_profile: bool
     notes
 }
 
-fn json(verdicts: &Verdicts, attacks: Option<&Judged>, held: Option<&InForce>) -> Result<Vec<u8>> {
+fn json(
+    verdicts: &Verdicts,
+    attacks: Option<&Judged>,
+    held: Option<&InForce>,
+    live: Option<&verify::live::Live>,
+) -> Result<Vec<u8>> {
     let names = |capabilities: &Capabilities| capabilities.names().map(ToOwned::to_owned).collect();
     let report = Report {
         schema: SCHEMA,
@@ -216,6 +236,7 @@ fn json(verdicts: &Verdicts, attacks: Option<&Judged>, held: Option<&InForce>) -
             no_new_privileges: held.no_new_privileges,
         }),
         notes: &verdicts.notes,
+        live,
     };
     let mut json = serde_json::to_vec_pretty(&report)
         .map_err(|e| Error::usage("could not write the verdicts as JSON").because(e))?;

@@ -2,11 +2,11 @@
 //! programs are attached.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::process::CommandExt as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     process::{Child, Command},
     thread::JoinHandle,
@@ -14,7 +14,10 @@ use std::{
 
 use nix::unistd::{close, read};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    start::Start,
+};
 
 /// A command that has been forked and waits to be let go.
 pub struct Held {
@@ -26,8 +29,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// Forks a process that waits, with this process's stdin, stdout and stderr.
-    pub fn fork(command: &[OsString]) -> Result<Self> {
+    /// Forks a process that waits, with this process's stdin, stdout and stderr. With `under` the command is executed
+    /// under profiles, and writes to stderr, since stdout is for what is found out about it.
+    pub fn fork(command: &[OsString], under: Option<&Start>) -> Result<Self> {
         let [name, arguments @ ..] = command else {
             return Err(
                 Error::usage("there is no command to record").hint("sandbox-trace record -- COMMAND [ARG…]")
@@ -36,12 +40,17 @@ impl Held {
         let failed = |e: io::Error| Error::host("could not make a pipe to the command").because(e);
         let (mut pid_in, pid_out) = io::pipe().map_err(failed)?;
         let (release_in, release) = io::pipe().map_err(failed)?;
-        let mut child = Command::new(name);
-        child.args(arguments);
+        let under = under.cloned();
+        // Looked up already: under a filter a failed look-up has no way to say so.
+        let file =
+            under.as_ref().map_or(name.as_os_str(), |start| OsStr::from_bytes(start.file().to_bytes()));
+        let mut child = Command::new(file);
+        child.arg0(name).args(arguments);
         let release_in = OwnedFd::from(release_in);
         let pid_out = OwnedFd::from(pid_out);
         let writer = release.as_raw_fd();
-        // SAFETY: between fork and exec only async-signal-safe system calls are made; nothing is allocated.
+        // SAFETY: between fork and exec only system calls are made that may be; entering an AppArmor profile allocates,
+        // for which glibc's `fork` leaves its allocator usable.
         unsafe {
             child.pre_exec(move || {
                 // The fork has a copy of the writing end: as long as it is open, the pipe has no end.
@@ -50,10 +59,14 @@ impl Held {
                 nix::unistd::write(&pid_out, &pid)?;
                 // One byte lets the command go; the end of the pipe means that the recorder gave up.
                 let mut byte = [0];
-                if read(&release_in, &mut byte)? == 1 {
-                    Ok(())
-                } else {
-                    Err(io::ErrorKind::Interrupted.into())
+                if read(&release_in, &mut byte)? != 1 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                match &under {
+                    Some(start) => nix::unistd::dup2_stdout(io::stderr())
+                        .map_err(io::Error::from)
+                        .and_then(|()| start.confine()),
+                    None => Ok(()),
                 }
             });
         }

@@ -5,7 +5,7 @@
 //! each fact once, [`target`] finds what to record, [`awaited`] waits for it, [`session`] runs it all until the target
 //! ends.
 
-mod address;
+pub(crate) mod address;
 mod awaited;
 mod build_id;
 mod checkpoint;

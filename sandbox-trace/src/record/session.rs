@@ -43,6 +43,7 @@ use crate::{
     },
     output,
     recording::{self, Container, Host, Recording, Resources, SCHEMA, Target},
+    start::Start,
 };
 
 /// Names another file to take the kernel's type information from; for trying out a kernel that has none.
@@ -62,6 +63,8 @@ const AT_ONCE: u32 = 65_536;
 pub struct Options {
     /// What.
     pub target: TargetChoice,
+    /// The profiles that a command is executed under.
+    pub under: Option<Start>,
     /// Stop after this long.
     pub duration: Option<Duration>,
     /// Where facts begin to count; `None` chooses by what the target turns out to be.
@@ -91,6 +94,13 @@ impl Outcome {
     /// How many accesses to files were granted.
     pub fn paths(&self) -> u64 {
         self.accesses.iter(false).count() as u64
+    }
+
+    /// The recording with all file accesses.
+    pub fn whole(mut self) -> Recording {
+        self.recording.files = self.accesses.iter(false).collect();
+        self.recording.failed.files = self.accesses.iter(true).collect();
+        self.recording
     }
 
     /// Writes the recording whole or not at all.
@@ -222,7 +232,7 @@ impl<'a> Session<'a> {
         let name = format!("sandbox-trace-{}", std::process::id());
         let cgroup = Cgroup::create(&hierarchy, &name)?;
         let mut meters = Meters::default();
-        let started = Held::fork(command).and_then(|held| {
+        let started = Held::fork(command, options.under.as_ref()).and_then(|held| {
             let tracer = cgroup.add(held.pid).and_then(|()| {
                 meters = Meters::create(&hierarchy, &name, held.pid);
                 let begin_at_exec_of = held.pid;

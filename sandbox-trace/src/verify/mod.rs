@@ -7,6 +7,7 @@ pub mod apparmor;
 pub mod attacks;
 pub mod capabilities;
 pub mod filters;
+pub mod live;
 pub mod seccomp;
 
 use serde::Serialize;
