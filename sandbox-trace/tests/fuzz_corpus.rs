@@ -10,9 +10,13 @@ mod targets;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 9] = [
+    ("address", targets::address),
     ("apparmor_policy", targets::apparmor_policy),
+    ("btf", targets::btf),
     ("byte_path", targets::byte_path),
+    ("executable", targets::executable),
+    ("mounts", targets::mounts),
     ("recording", targets::recording),
     ("ring_record", targets::ring_record),
     ("seccomp_profile", targets::seccomp_profile),
