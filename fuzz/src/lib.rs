@@ -4,10 +4,18 @@
 //! Besides not to panic, a reader must keep what its documentation promises: what it accepts has one text form,
 //! which reads back as the same, and no text of its own ever carries a control character to a terminal.
 
+use std::{fs::File, io::Write as _};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use sandbox_trace::{
     Error,
     apparmor::{dfa::State, perms::Subject, policy},
-    record::decode::{self, Body},
+    kernel::{btf::Btf, cgroup::Hierarchy, namespaces},
+    record::{
+        address::{self, Address},
+        build_id,
+        decode::{self, Body},
+    },
     recording::{self, BytePath},
     seccomp::{compile, profile},
 };
@@ -101,6 +109,50 @@ pub fn byte_path(data: &[u8]) {
         reads_back(&path);
     }
     reads_back(&BytePath::from(data));
+}
+
+/// A kernel's type information, as a file that was named instead of the running kernel's: what is kept of it can
+/// be read again, and no search in it takes long.
+pub fn btf(data: &[u8]) {
+    let Ok(btf) = Btf::parse(data.to_vec(), |_| true, |_| true) else { return };
+    for path in ["s.m", "s.m.m", "s.", "task_struct.mm", "", "s"] {
+        let _ = btf.offset(path);
+    }
+    let _ = (btf.struct_id("s"), btf.function_id("f"), btf.signature("f"));
+    let anchors = btf.anchors();
+    let again = Btf::parse(anchors.clone(), |_| true, |_| true).expect("what was written can be read");
+    assert_eq!(again.anchors(), anchors);
+}
+
+/// The lists of mounts in /proc: whoever mounts chooses most of the words in a line.
+pub fn mounts(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = namespaces::root_device(text);
+    if let Some(hierarchy) = Hierarchy::parse(text) {
+        assert!(["unified", "hybrid"].contains(&hierarchy.kind()));
+    }
+}
+
+/// An executable of the target's: its build id is at most as long as a digest is.
+pub fn executable(data: &[u8]) {
+    let file = memfd_create(c"executable", MFdFlags::MFD_CLOEXEC).map(File::from).expect("memory");
+    (&file).write_all(data).expect("memory");
+    if let Some(id) = build_id::of(&file) {
+        assert!((1..=64).contains(&id.len()), "{id:?}");
+        assert!(data.windows(id.len()).any(|part| part == id), "{id:?} is not in the file");
+    }
+}
+
+/// A socket's address, from the target's memory.
+pub fn address(data: &[u8]) {
+    match address::parse(data) {
+        Some(Address::Text(text)) => {
+            // All but the name of an abstract socket is this tool's own text.
+            assert!(text.starts_with(b"unix:@") || !text.iter().any(u8::is_ascii_control), "{text:?}");
+        }
+        Some(Address::Path(path)) => assert!(!path.contains(&0), "{path:?}"),
+        None => assert!(data.len() < 24, "nothing is said of {data:?}"),
+    }
 }
 
 fn reads_back(path: &BytePath) {

@@ -10,6 +10,10 @@ const MAGIC: u16 = 0xeb9f;
 /// A chain of qualifiers, typedefs or anonymous members is short; the bound guards against a cycle in a damaged file.
 const MAX_DEPTH: u32 = 32;
 
+/// Members that a search may look at: the largest structs have some hundred, with those of the structs in them. The
+/// depth alone would let a damaged file, in which a struct is in itself many times over, keep a reader busy for ever.
+const MAX_MEMBERS: u32 = 1 << 16;
+
 /// How [`Btf::signature`] writes an integer of any width.
 pub const NUMBER: &str = "a number";
 
@@ -106,11 +110,12 @@ impl Btf {
     pub fn offset(&self, path: &str) -> Option<u32> {
         let mut names = path.split('.');
         let mut current = self.by_id(*self.structs.get(names.next()?.as_bytes())?)?;
-        let mut bits = 0;
+        let mut bits: u32 = 0;
         let mut names = names.peekable();
         while let Some(name) = names.next() {
-            let (offset, found) = self.member(current, name.as_bytes(), MAX_DEPTH)?;
-            bits += offset;
+            let mut left = MAX_MEMBERS;
+            let (offset, found) = self.member(current, name.as_bytes(), MAX_DEPTH, &mut left)?;
+            bits = offset.checked_add(bits)?;
             if names.peek().is_some() {
                 current = self.composite(found)?;
             }
@@ -201,9 +206,10 @@ impl Btf {
         out
     }
 
-    /// The bit offset of a member, and its type.
-    fn member(&self, of: Type, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+    /// The bit offset of a member, and its type. Looks at no more than `left` members.
+    fn member(&self, of: Type, name: &[u8], depth: u32, left: &mut u32) -> Option<(u32, u32)> {
         for index in 0..of.count {
+            *left = left.checked_sub(1)?;
             let at = of.at + 12 + index * 12;
             let [member_name, member_type, place] =
                 [read_u32(&self.bytes, at)?, read_u32(&self.bytes, at + 4)?, read_u32(&self.bytes, at + 8)?];
@@ -215,9 +221,9 @@ impl Btf {
             if member_name.is_empty()
                 && depth > 0
                 && let Some(inner) = self.composite(member_type)
-                && let Some((inner_offset, found)) = self.member(inner, name, depth - 1)
+                && let Some((inner_offset, found)) = self.member(inner, name, depth - 1, left)
             {
-                return Some((offset + inner_offset, found));
+                return Some((offset.checked_add(inner_offset)?, found));
             }
         }
         None
@@ -369,6 +375,31 @@ mod tests {
             let (id, ..) = anchors.iter().find(|(.., found)| found == name.as_bytes()).unwrap();
             assert!(witness.resolve_ids_by_name(name).unwrap().contains(id), "{name} {id}");
         }
+    }
+
+    /// A file in which `s` has `count` members without names, each of which is `s` again, at this bit.
+    fn in_itself(count: u32, at: u32) -> Vec<u8> {
+        const STRINGS: &[u8] = b"\0s\0";
+        let mut types: Vec<u32> = vec![1, kind::STRUCT << 24 | count, 8];
+        (0..count).for_each(|_| types.extend([0, 1, at]));
+        let size = u32::try_from(types.len() * 4).unwrap();
+        let mut out = [&MAGIC.to_ne_bytes()[..], &[1, 0]].concat();
+        for word in [24, 0, size, size, 3].into_iter().chain(types) {
+            out.extend(word.to_ne_bytes());
+        }
+        [out.as_slice(), STRINGS].concat()
+    }
+
+    #[test]
+    fn a_struct_that_is_in_itself_ends_the_search() {
+        for (count, at) in [(1, 8), (2, 0), (1000, u32::MAX)] {
+            let btf = Btf::parse(in_itself(count, at), |_| true, |_| true).unwrap();
+            assert!(btf.struct_id("s").is_some());
+            assert_eq!(btf.offset("s.missing"), None);
+        }
+        // Its own first member, without a name: each step adds what the file says until it is no number any more.
+        let btf = Btf::parse(in_itself(1, u32::MAX), |_| true, |_| true).unwrap();
+        assert_eq!(btf.offset("s.."), None);
     }
 
     proptest! {

@@ -30,7 +30,8 @@ impl Hierarchy {
         })
     }
 
-    fn parse(mounts: &str) -> Option<Self> {
+    /// Reads `/proc/PID/mounts`.
+    pub fn parse(mounts: &str) -> Option<Self> {
         let mut root = None;
         let mut controllers = Vec::new();
         for line in mounts.lines() {

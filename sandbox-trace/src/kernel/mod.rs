@@ -1,7 +1,7 @@
 //! What needs the running kernel: struct offsets from its BTF, loading and attaching the programs, cgroups.
 //! Nothing else in the crate knows aya.
 
-mod btf;
+pub mod btf;
 pub mod cgroup;
 mod edition;
 pub mod layout;

@@ -25,7 +25,8 @@ pub fn root() -> Option<Root> {
     Some(Root { ino: fs::metadata("/").ok()?.ino(), dev: root_device(&mounts)? })
 }
 
-fn root_device(mountinfo: &str) -> Option<u32> {
+/// The device of the root directory, packed as [`Root::dev`] is, by the text of a `mountinfo`.
+pub fn root_device(mountinfo: &str) -> Option<u32> {
     // The last one is on top.
     mountinfo.lines().rev().find_map(|line| {
         let mut fields = line.split(' ').skip(2);

@@ -5,9 +5,9 @@
 //! each fact once, [`target`] finds what to record, [`awaited`] waits for it, [`session`] runs it all until the target
 //! ends.
 
-pub(crate) mod address;
+pub mod address;
 mod awaited;
-mod build_id;
+pub mod build_id;
 mod checkpoint;
 mod clock;
 mod collect;

@@ -110,7 +110,7 @@ fn action(name: &ActionName) -> Result<ScmpAction> {
     let value = name.errno.map_or(Ok(EPERM), i32::try_from).ok().filter(|v| (0..=0xffff).contains(v));
     let Some(value) = value else {
         return Err(Error::usage(format!(
-            "the profile has an error number out of range for {}",
+            "the profile has an error number out of range for {:?}",
             name.action
         ))
         .hint("\"errnoRet\" and \"defaultErrnoRet\" are error numbers like 1 (EPERM)"));
