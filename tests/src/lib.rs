@@ -20,3 +20,4 @@ pub mod seccomp;
 pub mod setup;
 pub mod strace;
 pub mod vm;
+pub mod workloads;
