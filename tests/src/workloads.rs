@@ -16,7 +16,8 @@ pub const TRAINING: [u32; 2] = [3, 14];
 pub const FRESH: [u32; 3] = [101, 1_208, 20_017];
 
 /// The workloads' own files, all of them executable.
-pub const PROGRAMS: [(&str, &str); 14] = [
+pub const PROGRAMS: [(&str, &str); 15] = [
+    ("begin", include_str!("workloads/programs/begin")),
     ("chain", include_str!("workloads/programs/chain")),
     ("compile.sh", include_str!("workloads/programs/compile.sh")),
     ("database.sh", include_str!("workloads/programs/database.sh")),
@@ -74,14 +75,15 @@ impl Workload {
     /// Its command line for a seed.
     #[must_use]
     pub fn command(&self, seed: u32) -> Vec<String> {
+        let mut args = vec![format!("{}/begin", root::DIR), (seed % 9).to_string()];
         match self.program {
             Program::Agent => {
-                let mut args = crate::agent::work();
+                args.extend(crate::agent::work());
                 args.extend(["--rounds".to_owned(), (2 + seed % 5).to_string()]);
-                args
             }
-            Program::File(file) => vec![format!("{}/{file}", root::DIR), seed.to_string()],
+            Program::File(file) => args.extend([format!("{}/{file}", root::DIR), seed.to_string()]),
         }
+        args
     }
 
     /// Fails unless the workload's own last line says that it did its work, for this seed.

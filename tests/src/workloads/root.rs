@@ -20,17 +20,80 @@ pub const DIR: &str = "/opt/matrix";
 
 /// Programs of Debian packages; those that are linked with something bring it along.
 const TOOLS: [&str; 57] = [
-    "env", "awk", "basename", "cat", "cksum", "cmp", "cp", "cut", "date", "diff", "dirname", "find", "grep",
-    "gzip", "head", "ls", "mkdir", "mkfifo", "mktemp", "mv", "paste", "printf", "rm", "sed", "seq", "sha256sum",
-    "sleep", "sort", "split", "tail", "tar", "tee", "touch", "tr", "uname", "uniq", "wc", "xargs", "chmod", "ln",
-    "expr", "id", "true", "busybox", "nginx", "sqlite3", "git", "gcc", "as", "ld", "perl", "redis-server",
-    "redis-cli", "bash", "od", "comm", "readlink",
+    "env",
+    "awk",
+    "basename",
+    "cat",
+    "cksum",
+    "cmp",
+    "cp",
+    "cut",
+    "date",
+    "diff",
+    "dirname",
+    "find",
+    "grep",
+    "gzip",
+    "head",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "mktemp",
+    "mv",
+    "paste",
+    "printf",
+    "rm",
+    "sed",
+    "seq",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "split",
+    "tail",
+    "tar",
+    "tee",
+    "touch",
+    "tr",
+    "uname",
+    "uniq",
+    "wc",
+    "xargs",
+    "chmod",
+    "ln",
+    "expr",
+    "id",
+    "true",
+    "busybox",
+    "nginx",
+    "sqlite3",
+    "git",
+    "gcc",
+    "as",
+    "ld",
+    "perl",
+    "redis-server",
+    "redis-cli",
+    "bash",
+    "od",
+    "comm",
+    "readlink",
 ];
 
 /// What git runs by name from its own folder.
 const GIT: [&str; 14] = [
-    "git", "git-upload-pack", "git-receive-pack", "git-pack-objects", "git-unpack-objects", "git-index-pack",
-    "git-gc", "git-repack", "git-prune", "git-rerere", "git-rev-list", "git-merge", "git-maintenance",
+    "git",
+    "git-upload-pack",
+    "git-receive-pack",
+    "git-pack-objects",
+    "git-unpack-objects",
+    "git-index-pack",
+    "git-gc",
+    "git-repack",
+    "git-prune",
+    "git-rerere",
+    "git-rev-list",
+    "git-merge",
+    "git-maintenance",
     "git-pack-refs",
 ];
 
@@ -79,9 +142,7 @@ fn add_git(root: &Path) -> Result<()> {
     require_path(folder)?;
     fs::create_dir_all(rootfs::inside(root, folder))?;
     for name in GIT {
-        succeed(
-            Command::new("cp").arg("-a").arg(folder.join(name)).arg(rootfs::inside(root, folder)),
-        )?;
+        succeed(Command::new("cp").arg("-a").arg(folder.join(name)).arg(rootfs::inside(root, folder)))?;
     }
     rootfs::add_folder(root, Path::new("/usr/share/git-core/templates"))
 }

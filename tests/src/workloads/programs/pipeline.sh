@@ -10,7 +10,7 @@ day=0
 while [ $day -lt $count ]; do
     folder=$root/logs/2024-$(printf %02d $((1 + (seed + day) % 12)))
     mkdir -p "$folder"
-    seq "$seed" 7 $((seed + 2000)) | awk -v day=$day '{ print "host" ($1 % 7), $1 * (day + 1) % 97 }' \
+    seq "$seed" 5 $((seed + 2000)) | awk -v day=$day '{ print "host" ($1 % 7), $1 * (day + 1) % 97 }' \
         > "$folder/access-$(printf %04d $(((seed * 37 + day * 11) % 10000))).log"
     day=$((day + 1))
 done

@@ -24,8 +24,8 @@ echo "$seed" > topic
 git add topic
 git commit -q -m topic
 git checkout -q main
-echo main > main
-git add main
+echo main > trunk
+git add trunk
 git commit -q -m main
 git merge -q --no-edit "topic-$seed"
 git gc -q
