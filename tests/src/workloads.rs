@@ -3,6 +3,7 @@
 //!
 //! This knows nothing of runtimes; `trial` runs them.
 
+pub mod guest;
 pub mod lab;
 pub mod root;
 pub mod trial;
@@ -70,6 +71,16 @@ pub const ALL: [Workload; 13] = [
     workload("perl", "report.pl"),
     workload("redis", "store.sh"),
 ];
+
+/// The workloads to try: all, or those in `MATRIX=git,nginx`.
+#[must_use]
+pub fn chosen() -> Vec<Workload> {
+    let names = std::env::var("MATRIX").ok();
+    let wanted = |workload: &Workload| {
+        names.as_ref().is_none_or(|names| names.split(',').any(|name| name == workload.name))
+    };
+    ALL.into_iter().filter(wanted).collect()
+}
 
 impl Workload {
     /// Its command line for a seed.

@@ -12,15 +12,6 @@ use sandbox_trace_tests::{
     },
 };
 
-/// Only the workloads of this list, where it is set: `MATRIX=git,nginx`.
-fn chosen() -> Vec<Workload> {
-    let names = std::env::var("MATRIX").ok();
-    let wanted = |workload: &Workload| {
-        names.as_ref().is_none_or(|names| names.split(',').any(|name| name == workload.name))
-    };
-    workloads::ALL.into_iter().filter(wanted).collect()
-}
-
 fn attempt(lab: &Lab, workload: Workload, failures: &Mutex<Vec<String>>) {
     let note = |what: &str, result: Result<()>| {
         if let Err(error) = result {
@@ -52,7 +43,7 @@ fn workloads_work_on_fresh_input_under_what_was_emitted() -> Result<()> {
     command::require_root()?;
     let lab = Lab::start().context("the lab")?;
     let failures = Mutex::new(Vec::new());
-    let queue = Mutex::new(chosen());
+    let queue = Mutex::new(workloads::chosen());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
