@@ -6,6 +6,7 @@
 pub mod guest;
 pub mod lab;
 pub mod root;
+pub mod table;
 pub mod trial;
 
 use anyhow::{Context, Result, ensure};

@@ -1,6 +1,7 @@
 //! One workload's way: recorded twice, both profiles emitted and verified, run again on input that no recording had.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -12,11 +13,18 @@ use serde_json::Value;
 use super::{
     FRESH, TRAINING, Workload,
     lab::{Lab, Runtime},
+    table::Row,
 };
 use crate::{
     cgroup::Cgroup,
     product::{Recorder, sandbox_trace},
 };
+
+/// Whether the product has `width`: the table then has its counts of files.
+const WIDTH: bool = false;
+
+/// Whether the product has `verify --must-deny`: both profiles must then stop all built-in attacks.
+const MUST_DENY: bool = false;
 
 /// How AppArmor paths are generalised.
 pub const LEVELS: [&str; 2] = ["exact", "balanced"];
@@ -104,16 +112,42 @@ impl<'a> Trial<'a> {
         sandbox_trace(args.chain(rest.iter().copied()))
     }
 
-    /// How many system calls a filter lets through.
-    pub fn allowed(filter: &Path) -> Result<usize> {
-        let profile: Value = serde_json::from_slice(&fs::read(filter)?)?;
-        let groups = profile["syscalls"].as_array().context("a profile without system calls")?;
-        let names: std::collections::BTreeSet<&str> = groups
-            .iter()
-            .filter(|group| group["action"] == "SCMP_ACT_ALLOW")
-            .flat_map(|group| group["names"].as_array().into_iter().flatten())
-            .filter_map(Value::as_str)
-            .collect();
-        Ok(names.len())
+    /// Fails unless every built-in attack is denied by this pair.
+    pub fn must_deny(&self, filter: &Path, profile: &Path) -> Result<()> {
+        if MUST_DENY {
+            let files =
+                ["--seccomp".as_ref(), filter.as_os_str(), "--apparmor".as_ref(), profile.as_os_str()];
+            let rest = ["--runtime", "docker", "--must-deny"].map(OsStr::new);
+            self.product("verify", &[&files[..], &rest[..]].concat())?;
+        }
+        Ok(())
     }
+
+    /// What the emitted profiles admit.
+    pub fn row(&self, filter: &Path, profiles: &[(&'static str, PathBuf)]) -> Result<Row> {
+        let mut row = Row { name: self.workload.name, calls: allowed(filter)?, files: Vec::new() };
+        if WIDTH {
+            for (level, profile) in profiles {
+                let root = self.lab.root();
+                let (rootfs, json) = (OsStr::new("--rootfs"), OsStr::new("--json"));
+                let rest = ["--apparmor".as_ref(), profile.as_os_str(), rootfs, root.as_os_str(), json];
+                let report: Value = serde_json::from_str(&self.product("width", &rest)?)?;
+                row.files.push((level, report["files"].clone()));
+            }
+        }
+        Ok(row)
+    }
+}
+
+/// How many system calls a filter lets through, limited by arguments or not.
+fn allowed(filter: &Path) -> Result<usize> {
+    let profile: Value = serde_json::from_slice(&fs::read(filter)?)?;
+    let groups = profile["syscalls"].as_array().context("a profile without system calls")?;
+    let names: BTreeSet<&str> = groups
+        .iter()
+        .filter(|group| group["action"] == "SCMP_ACT_ALLOW")
+        .flat_map(|group| group["names"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect();
+    Ok(names.len())
 }
