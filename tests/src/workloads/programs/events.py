@@ -53,7 +53,7 @@ async def main():
     count = 2 + chance.randrange(3)
     tasks = [ask(lambda: asyncio.open_connection("127.0.0.1", port), number) for number in range(count)]
     tasks += [ask(lambda: asyncio.open_unix_connection(socket), count + number) for number in range(count)]
-    answers = await asyncio.wait_for(asyncio.gather(*tasks), 100)
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 40)
     tcp.close()
     unix.close()
     await asyncio.sleep(0)

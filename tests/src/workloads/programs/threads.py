@@ -39,7 +39,7 @@ def read():
             digests[path.name] = hashlib.sha256(file.read()).hexdigest()
 
 
-readers = [threading.Thread(target=read) for _ in range(2)]
+readers = [threading.Thread(target=read, daemon=True) for _ in range(2)]
 for reader in readers:
     reader.start()
 with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -67,7 +67,7 @@ def main():
     lock, turns = multiprocessing.Lock(), multiprocessing.Value("i", 0)
     memory = multiprocessing.shared_memory.SharedMemory(create=True, size=count * 8)
     workers = [
-        multiprocessing.Process(target=worker, args=(paths, ready, memory.name, slot, lock, turns))
+        multiprocessing.Process(target=worker, daemon=True, args=(paths, ready, memory.name, slot, lock, turns))
         for slot in range(count)
     ]
     for one in workers:
@@ -75,7 +75,7 @@ def main():
     for path in shards + [None] * count:
         paths.put(path)
     for _ in workers:
-        ready.get(timeout=100)
+        ready.get(timeout=40)
     for one in workers:
         one.join()
         assert one.exitcode == 0
