@@ -51,6 +51,12 @@ pub fn sandbox_trace<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Whether the product has a command, with this option.
+pub fn offers(name: &str, option: &str) -> Result<bool> {
+    let output = command::run(Command::new(binary()?).args([name, "--help"]))?;
+    Ok(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(option))
+}
+
 /// `sandbox-trace record --cgroup`, armed.
 #[derive(Debug)]
 pub struct Recorder {

@@ -17,14 +17,8 @@ use super::{
 };
 use crate::{
     cgroup::Cgroup,
-    product::{Recorder, sandbox_trace},
+    product::{self, Recorder, sandbox_trace},
 };
-
-/// Whether the product has `width`: the table then has its counts of files.
-const WIDTH: bool = false;
-
-/// Whether the product has `verify --must-deny`: both profiles must then stop all built-in attacks.
-const MUST_DENY: bool = false;
 
 /// How AppArmor paths are generalised.
 pub const LEVELS: [&str; 2] = ["exact", "balanced"];
@@ -114,7 +108,7 @@ impl<'a> Trial<'a> {
 
     /// Fails unless every built-in attack is denied by this pair.
     pub fn must_deny(&self, filter: &Path, profile: &Path) -> Result<()> {
-        if MUST_DENY {
+        if product::offers("verify", "--must-deny")? {
             let files =
                 ["--seccomp".as_ref(), filter.as_os_str(), "--apparmor".as_ref(), profile.as_os_str()];
             let rest = ["--runtime", "docker", "--must-deny"].map(OsStr::new);
@@ -126,7 +120,7 @@ impl<'a> Trial<'a> {
     /// What the emitted profiles admit.
     pub fn row(&self, filter: &Path, profiles: &[(&'static str, PathBuf)]) -> Result<Row> {
         let mut row = Row { name: self.workload.name, calls: allowed(filter)?, files: Vec::new() };
-        if WIDTH {
+        if product::offers("width", "--rootfs")? {
             for (level, profile) in profiles {
                 let root = self.lab.root();
                 let (rootfs, json) = (OsStr::new("--rootfs"), OsStr::new("--json"));
