@@ -4,7 +4,7 @@ set -eu
 seed=$1
 root=/data/database
 mkdir -p $root/backups
-rows=$((200 + seed % 300))
+rows=$((500 + seed % 100))
 sqlite3 $root/app.db "
     PRAGMA journal_mode = WAL;
     PRAGMA temp_store = FILE;
