@@ -21,3 +21,4 @@ pub mod setup;
 pub mod strace;
 pub mod synthetic;
 pub mod vm;
+pub mod workloads;

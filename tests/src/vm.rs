@@ -117,6 +117,12 @@ impl Guest {
         Self { shown: true, ..self }
     }
 
+    /// Adds to the guest's root file system what `add` adds to a folder.
+    pub fn with_root(self, add: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        add(&self.root())?;
+        Ok(self)
+    }
+
     /// Adds a text file; the path is absolute.
     pub fn with_file(self, path: &str, content: &str) -> Result<Self> {
         let target = rootfs::inside(&self.root(), Path::new(path));

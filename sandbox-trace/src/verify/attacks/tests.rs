@@ -55,7 +55,13 @@ fn emitted(mode: Mode) -> Filters {
     samples::add(&mut recording, "x86_64", "socket", &[&[(0, 1), (1, 0x80001)], &[(0, 2), (1, 1)]]);
     samples::add(&mut recording, "x86_64", "personality", &[&[(0, 0xffff_ffff)]]);
     let needs = fold(&[("r.json".into(), recording)], false).unwrap();
-    let options = Options { mode, allow: [].into(), runtime: Runtime::Docker, no_new_privileges: false };
+    let options = Options {
+        mode,
+        allow: [].into(),
+        runtime: Runtime::Docker,
+        no_new_privileges: false,
+        portable: false,
+    };
     let json = emit::seccomp::json(&policy(&needs, &options).unwrap()).unwrap();
     filters(std::str::from_utf8(&json).unwrap())
 }
