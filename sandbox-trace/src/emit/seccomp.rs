@@ -101,6 +101,7 @@ mod tests {
     };
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "it shows the whole file")]
     fn the_file_is_stable_and_sorted() {
         let mut recording = samples::calls(&["write", "read", "clone3"]);
         samples::add(&mut recording, "x86_64", "socket", &[&[(0, 2), (1, 1)], &[(0, 1), (1, 1)]]);

@@ -8,7 +8,7 @@
 //! - Names that the runtime's libseccomp does not know are no rules. 456 is where libseccomp 2.5.4 ends (Debian 12,
 //!   Ubuntu 22.04); runc answers for what is above, and crun and systemd answer `EPERM`.
 //!
-//! Dangerous calls get `EPERM`: the refusal is meant, and programs that probe for them (io_uring) take any error.
+//! Dangerous calls get `EPERM`: the refusal is meant, and programs that probe for them (`io_uring`) take any error.
 //! But where `mount` was given by name, the calls of the newer mount interface get `ENOSYS`, on which libmount falls
 //! back to `mount`.
 

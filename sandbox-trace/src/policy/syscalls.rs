@@ -169,12 +169,15 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
     Ok(policy)
 }
 
+/// A call that was refused while it was recorded, by architecture and name.
+type Refused<'a> = (&'a (String, String), SyscallNeed);
+
 /// What was refused while it was recorded and is dangerous: the part that is allowed by name now, and the names of
 /// the rest.
 fn split_survived<'a>(
     needs: &'a Requirements,
     allow: &BTreeSet<String>,
-) -> (Vec<(&'a (String, String), SyscallNeed)>, BTreeSet<&'a str>) {
+) -> (Vec<Refused<'a>>, BTreeSet<&'a str>) {
     let (mut given, mut survived) = (Vec::new(), BTreeSet::new());
     for (key, need) in &needs.survived {
         let name = key.1.as_str();
@@ -242,6 +245,8 @@ fn fit(policy: &mut SyscallPolicy, by_name: &BTreeMap<&str, Vec<&SyscallNeed>>, 
             .calls
             .iter()
             .filter(|(name, call)| matches!(call.admits, Admits::When(_)) && !tried.contains(*name))
+            // What stands in for clone3 must stay.
+            .filter(|(name, _)| *name != "clone")
             .max_by_key(|(_, call)| size(&call.admits))
             .map(|(name, call)| (name.clone(), call.clone()));
         let Some((name, call)) = largest.filter(|_| all * policy.architectures.len().max(1) > ROOM) else {

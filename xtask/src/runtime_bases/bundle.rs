@@ -151,14 +151,15 @@ impl Bundle {
         self.started.set(number);
         let id = format!("base-{}-{number}", std::process::id());
         let state = self.dir.path().join("state");
-        // What a runtime leaves when a container does not start is removed with it.
+        // What a runtime leaves when a container does not start is removed with it. Some lacks leave runc waiting for its
+        // child for ever, and it passes other signals on to it.
         let script = r#"
             case "$RUNTIME" in
             *crun) mount -t cgroup2 none /sys/fs/cgroup; set -- "$RUNTIME" --cgroup-manager=disabled ;;
             *) set -- "$RUNTIME" ;;
             esac
-            timeout 20 "$@" --root "$STATE" run --bundle "$BUNDLE" "$ID" </dev/null; code=$?
-            test $code = 42 || timeout 20 "$@" --root "$STATE" delete --force "$ID" >/dev/null 2>&1
+            timeout --signal=KILL 10 "$@" --root "$STATE" run --bundle "$BUNDLE" "$ID" </dev/null; code=$?
+            test $code = 42 || timeout --signal=KILL 10 "$@" --root "$STATE" delete --force "$ID" >/dev/null 2>&1
             exit $code"#;
         Command::new(require("unshare")?)
             .args(["--mount", "--propagation=private", "sh", "-c", script])
