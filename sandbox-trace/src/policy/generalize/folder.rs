@@ -320,7 +320,8 @@ impl<'a> Walk<'_, 'a> {
     fn pattern_of(&self, folder: &Folder<'a>, entry: &Entry<'a>) -> Pattern {
         if folder.literal.is_some() {
             // What O_TMPFILE made is called by its inode's number, which no rule can foresee.
-            if let Some(pieces) = names::unnamed(entry.name) {
+            let is_file = !entry.first.ends_with(b"/") && !entry.access.intersects(RUNS);
+            if is_file && let Some(pieces) = names::unnamed(entry.name) {
                 return Pattern::of_pieces(folder.prefix.iter().cloned().chain(pieces));
             }
             let system = folder.place == Place::System && self.level > Generalization::Exact;
