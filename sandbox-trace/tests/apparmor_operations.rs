@@ -2,7 +2,7 @@
 //! compiled by the real compiler, answers each question, and no more than was recorded.
 //!
 //! The questions are those of Linux 6.1 (security/apparmor/), as measured with a kernel that enforces.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test says what failed by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test says what failed by panicking")]
 
 use sandbox_trace::{
     apparmor::{

@@ -1,6 +1,12 @@
 //! Nothing recorded is trusted: a recording full of hostile bytes, through the binary to files and through the real
 //! compilers back. What comes out admits what was recorded and nothing else.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test says what failed by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test says what failed by panicking"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -441,6 +441,7 @@ fn observed(filters: &[Arc<Program>], supervised: bool, calls: &[Try]) -> Vec<Se
         let work = Work { filters, supervised, calls, from };
         // SAFETY: see `child`.
         let child = match unsafe { fork() }.unwrap() {
+            // SAFETY: this is the child, which has nothing but what was made for it.
             ForkResult::Child => unsafe { child(&work) },
             ForkResult::Parent { child } => child,
         };

@@ -62,7 +62,7 @@ pub fn recording(file: &Path, size: Size) -> Result<()> {
 
 /// The path with this number: no two have the same.
 fn path(number: u64) -> (String, &'static str, &'static str) {
-    if number % OTHERS != 0 {
+    if !number.is_multiple_of(OTHERS) {
         let image = number - number / OTHERS;
         let path = format!("/data/train/shard-{:04}/img-{:06}.jpg", image / SHARD, image);
         return (path, "r", "open");

@@ -120,7 +120,7 @@ impl Btf {
                 current = self.composite(found)?;
             }
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     /// The id of a struct that was kept.

@@ -249,7 +249,7 @@ impl<R: Read> Text<R> {
     fn skip(&mut self, bytes: usize) {
         let end = self.at + bytes;
         let passed = self.buffer.get(self.at..end).unwrap_or(&[]);
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.line += passed.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.at = end;
     }
 

@@ -90,7 +90,7 @@ pub fn rules<'a>(
         in_cache: false,
     }];
     while let Some(folder) = todo.pop() {
-        walk.folder(folder, &mut todo);
+        walk.folder(&folder, &mut todo);
     }
     if walk.pinned > 0 {
         let note = format!(
@@ -111,14 +111,14 @@ struct Walk<'w, 'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    fn folder(&mut self, folder: Folder<'a>, todo: &mut Vec<Folder<'a>>) {
+    fn folder(&mut self, folder: &Folder<'a>, todo: &mut Vec<Folder<'a>>) {
         let free = self.level > Generalization::Exact
             && matches!(folder.place, Place::Temporary | Place::Data)
             && !folder.prefix.is_empty();
-        if let Some(path) = folder.literal.filter(|path| self.is_tree(&folder, path)) {
-            return self.tree(path, &folder);
+        if let Some(path) = folder.literal.filter(|path| self.is_tree(folder, path)) {
+            return self.tree(path, folder);
         }
-        let content = self.content(&folder, free);
+        let content = self.content(folder, free);
         if folder.place == Place::Pinned && self.level > Generalization::Exact {
             let all = content.files.iter().fold(0, |all, file| all | file.recordings);
             let differ = content.files.iter().filter(|file| file.recordings != all).count();
@@ -141,10 +141,10 @@ impl<'a> Walk<'_, 'a> {
             }
         };
         for group in group(&content.files, true) {
-            self.files(&folder, &content, group);
+            self.files(folder, &content, group);
         }
         for group in group(&content.folders, false) {
-            self.folders(&folder, &content, &group, todo);
+            self.folders(folder, &content, &group, todo);
         }
     }
 

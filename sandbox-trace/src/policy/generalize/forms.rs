@@ -299,9 +299,9 @@ impl<'a> Pass<'_, 'a> {
         let mut pieces = Vec::new();
         for (place, text) in fixed.iter().enumerate() {
             if place > 0 {
-                let texts = filled.iter().filter_map(|one| one.get(place - 1).copied());
+                let texts: Vec<&[u8]> = filled.iter().filter_map(|one| one.get(place - 1).copied()).collect();
                 pieces.extend(names::of_texts(
-                    texts,
+                    &texts,
                     place == 1 && fixed.first().is_some_and(|t| t.is_empty()),
                 ));
             }

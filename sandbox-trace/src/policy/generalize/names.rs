@@ -98,7 +98,7 @@ fn special(name: &[u8], look: Look) -> Parts {
 }
 
 /// The random part of what well-known programs name: Python's `tempfile` and `multiprocessing`, mktemp(1), glibc's
-/// `sem_open`, gcc, sort, SQLite, git.
+/// `sem_open`, gcc, sort, `SQLite`, git.
 fn prefixed(name: &[u8]) -> Option<(Range<usize>, Part)> {
     const FORMS: &[(&[u8], usize, &str)] = &[
         (b"pymp-", 8, PYTHON),
@@ -297,19 +297,19 @@ pub fn classes(length: usize, class: &str) -> Vec<Piece> {
 
 /// The narrowest pattern for texts that vary: classes if all are as long, else anything. `starts` says that a name
 /// begins here, so that hidden names are not meant unless one was seen.
-pub fn of_texts<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone, starts: bool) -> Vec<Piece> {
+pub fn of_texts(texts: &[&[u8]], starts: bool) -> Vec<Piece> {
     const LONGEST: usize = 64;
-    let length = texts.clone().map(<[u8]>::len).max().unwrap_or(0);
-    let same = texts.clone().all(|text| text.len() == length);
+    let length = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    let same = texts.iter().all(|text| text.len() == length);
     if same && length <= LONGEST {
         let found = [DIGIT, HEX, HEX_UPPER, PYTHON, MKTEMP, PERL]
             .into_iter()
-            .find(|class| texts.clone().all(|text| is_all(text, |byte| fits(byte, class))));
+            .find(|class| texts.iter().all(|text| is_all(text, |byte| fits(byte, class))));
         if let Some(class) = found {
             return classes(length, class);
         }
     }
-    let hidden = texts.clone().any(|text| text.is_empty() || text.starts_with(b"."));
+    let hidden = texts.iter().any(|text| text.is_empty() || text.starts_with(b"."));
     vec![anything(hidden || !starts)]
 }
 
