@@ -3,7 +3,7 @@
 /// What a folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The root, whose own names are never generalised.
+    /// The root, and folders of sockets: their own names are never generalised.
     Root,
     /// Settings, homes, kernel files: recorded names stay as they are.
     Pinned,
@@ -30,7 +30,15 @@ const PLACES: &[(&[u8], Place)] = &[
     (b"/lib64/", Place::System),
     (b"/proc/", Place::Pinned),
     (b"/root/", Place::Pinned),
+    (b"/run/", Place::Root),
+    (b"/run/containerd/", Place::Pinned),
+    (b"/run/credentials/", Place::Pinned),
+    (b"/run/crio/", Place::Pinned),
+    (b"/run/dbus/", Place::Pinned),
+    (b"/run/docker/", Place::Pinned),
+    (b"/run/podman/", Place::Pinned),
     (b"/run/secrets/", Place::Pinned),
+    (b"/run/systemd/", Place::Pinned),
     (b"/run/shm/", Place::Temporary),
     (b"/run/user/", Place::Temporary),
     (b"/sbin/", Place::System),
@@ -41,6 +49,7 @@ const PLACES: &[(&[u8], Place)] = &[
     (b"/lib/modules/", Place::Pinned),
     (b"/var/lib/docker/", Place::Pinned),
     (b"/var/lib/kubelet/", Place::Pinned),
+    (b"/var/run/", Place::Root),
     (b"/var/run/secrets/", Place::Pinned),
     (b"/var/spool/cron/", Place::Pinned),
     (b"/var/tmp/", Place::Temporary),
@@ -160,6 +169,9 @@ mod tests {
             ("/usr/lib/modules/6.1/", Place::Pinned),
             ("/etcetera/", Place::Data),
             ("/var/lib/agent/", Place::Data),
+            ("/run/", Place::Root),
+            ("/run/agent/", Place::Data),
+            ("/run/podman/", Place::Pinned),
             ("/home/agent/.cache/", Place::Pinned),
         ] {
             assert_eq!(of(folder.as_bytes()), place, "{folder}");

@@ -143,6 +143,7 @@ fn sensitive_places_never_collapse() {
             ("/app/k1.pem", "r"),
             ("/usr/bin/tool1", "rx"),
             ("/run/secrets/t1", "r"),
+            ("/run/a1.sock", "w"),
         ],
         &[
             ("/etc/app/2.conf", "r"),
@@ -154,11 +155,12 @@ fn sensitive_places_never_collapse() {
             ("/app/k2.pem", "r"),
             ("/usr/bin/tool2", "rx"),
             ("/run/secrets/t2", "r"),
+            ("/run/a2.sock", "w"),
         ],
     ];
     for level in [Generalization::Balanced, Generalization::Broad] {
         let made = rules(&needs(&differ), level);
-        assert_eq!(made.files.len(), 18);
+        assert_eq!(made.files.len(), 20);
         assert!(made.files.keys().all(Pattern::is_literal), "{:?}", made.files.keys());
         assert!(made.notes[0].contains("sensitive"), "{:?}", made.notes);
     }
