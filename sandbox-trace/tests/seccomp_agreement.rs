@@ -10,7 +10,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "a test may stop where it stands"
+    clippy::print_stdout,
+    reason = "a test may stop where it stands, and says what it counted"
 )]
 
 use std::{

@@ -38,7 +38,9 @@ mod tests {
     fn the_smallest_stay_whatever_the_order() {
         for values in [[5, 1, 4, 2, 3], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]] {
             let mut smallest = Smallest::new(3);
-            values.into_iter().for_each(|value| smallest.offer(value));
+            for value in values {
+                smallest.offer(value);
+            }
             assert_eq!(smallest.sorted().collect::<Vec<_>>(), [1, 2, 3]);
         }
     }

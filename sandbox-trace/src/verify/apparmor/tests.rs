@@ -342,7 +342,7 @@ fn has_unnamed(needs: &Requirements) -> bool {
     let unnamed = |name: &[u8]| {
         name.strip_prefix(b"#").is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
     };
-    let ends = |need: crate::requirements::FileNeed<'_>| {
+    let ends = |need: FileNeed<'_>| {
         std::iter::once(need.path())
             .chain(need.target())
             .any(|path| path.rsplit(|b| *b == b'/').next().is_some_and(unnamed))
