@@ -92,6 +92,7 @@ fn summary(policy: &SyscallPolicy, runtime: Runtime) -> String {
         .into_iter()
         .chain([
             (Why::Kernel, "for the kernel's own returns and exits".to_owned()),
+            (Why::Companion, "for other timings and sizes".to_owned()),
             (Why::Twin, "as their twins".to_owned()),
         ])
         .map(|(why, text)| (policy.count(why), text))

@@ -67,6 +67,9 @@ pub struct Generalized {
     pub notes: Vec<String>,
 }
 
+/// Longer paths stay as they are: no program opens one at once, and each folder costs its path's length.
+const LONGEST: usize = 8192;
+
 /// Makes the rules.
 pub fn rules(needs: &Requirements, level: Generalization) -> Generalized {
     let mut out = Generalized::default();
@@ -101,6 +104,11 @@ pub fn rules(needs: &Requirements, level: Generalization) -> Generalized {
             if access.is_empty() {
                 continue;
             }
+        }
+        if need.path().len() > LONGEST {
+            let rule = FileRule { access, ..FileRule::default() };
+            out.files.insert(Pattern::of_expressible(need.path()), rule);
+            continue;
         }
         items.push(Item { path: need.path(), access, owner: need.owner(), recordings });
     }

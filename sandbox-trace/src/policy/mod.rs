@@ -1,6 +1,7 @@
 //! From requirements to policy: what is dangerous, what the runtimes need, how paths generalise. Pure.
 
 pub mod arguments;
+pub mod companions;
 mod cover;
 pub mod danger;
 pub mod danger_paths;

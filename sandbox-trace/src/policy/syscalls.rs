@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use super::danger::NAMESPACES;
 use super::{
     arguments::{self, Condition, Mode, Sets},
+    companions,
     danger::{self, Asked},
     fallbacks, twins,
 };
@@ -54,6 +55,8 @@ pub enum Why {
     Runtime,
     /// The kernel depends on it.
     Kernel,
+    /// It comes with one that was seen, by timing and by the size of the input.
+    Companion,
     /// Other versions of libraries make it in place of one that was seen.
     Twin,
     /// It is not admitted, and its callers fall back to another call on `ENOSYS`.
@@ -160,6 +163,7 @@ pub fn policy(needs: &Requirements, options: &Options) -> Result<SyscallPolicy> 
     hide_clone3(&mut policy, &by_name, options.mode);
     fit(&mut policy, &by_name, base.as_ref());
     add_base(&mut policy, base.as_ref(), options.mode);
+    add_companions(&mut policy);
     if options.portable {
         add_twins(&mut policy, options.mode);
     }
@@ -283,6 +287,16 @@ fn add_base(policy: &mut SyscallPolicy, base: Option<&Base>, mode: Mode) {
     let legacy = policy.architectures.contains(&Arch::I386).then_some("sigreturn");
     for name in KERNEL.into_iter().chain(legacy) {
         policy.calls.entry(name.to_owned()).or_insert(Call { why: Why::Kernel, admits: Admits::Always });
+    }
+}
+
+/// Adds what other timings and larger inputs make the same programs call.
+fn add_companions(policy: &mut SyscallPolicy) {
+    let seen: Vec<String> =
+        policy.calls.iter().filter(|(_, call)| call.why == Why::Seen).map(|(name, _)| name.clone()).collect();
+    for companion in seen.iter().flat_map(|name| companions::of(name)) {
+        let call = Call { why: Why::Companion, admits: Admits::Always };
+        policy.calls.entry(companion.to_owned()).or_insert(call);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     error::Exit,
     policy::{
         arguments::Mode,
-        danger,
+        companions, danger,
         syscalls::{Admits, Options, policy},
     },
     recording::{Recording, samples},
@@ -256,7 +256,8 @@ proptest! {
         for name in all_names() {
             let nr = number(name, Arch::X8664).unwrap();
             let outcome = filter.program.outcome(&Call { nr, arch: Arch::X8664.audit(), args: [None; 6] });
-            let admitted = names.contains(&name) || kernel.contains(&name);
+            let comes_along = names.iter().flat_map(|seen| companions::of(seen)).any(|one| one == name);
+            let admitted = names.contains(&name) || kernel.contains(&name) || comes_along;
             prop_assert_eq!(outcome.always_goes_on(), admitted, "{}", name);
             prop_assert_eq!(outcome.never_goes_on(), !admitted, "{}", name);
         }
