@@ -292,8 +292,12 @@ fn add_base(policy: &mut SyscallPolicy, base: Option<&Base>, mode: Mode) {
 
 /// Adds what other timings and larger inputs make the same programs call.
 fn add_companions(policy: &mut SyscallPolicy) {
-    let seen: Vec<String> =
-        policy.calls.iter().filter(|(_, call)| call.why == Why::Seen).map(|(name, _)| name.clone()).collect();
+    let seen: Vec<String> = policy
+        .calls
+        .iter()
+        .filter(|(_, call)| call.why == Why::Seen && call.admits != Admits::Nothing)
+        .map(|(name, _)| name.clone())
+        .collect();
     for companion in seen.iter().flat_map(|name| companions::of(name)) {
         let call = Call { why: Why::Companion, admits: Admits::Always };
         policy.calls.entry(companion.to_owned()).or_insert(call);
