@@ -26,8 +26,9 @@ const RING_BYTES: u32 = 4 << 20;
 /// Most missing facts that are printed; JSON has all.
 const MOST_MISSING: usize = 20;
 
-/// Arguments of the command.
+/// Arguments of the command. They have no group of their own: it would have the name of that of `verify`.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Run the command once more, under the profiles, record that, and compare: the outcome, what was denied, what
     /// was not done. Its standard output goes to stderr. Needs root, as recording does.

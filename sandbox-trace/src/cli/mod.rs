@@ -140,3 +140,15 @@ fn init_log(verbose: u8) {
 fn load_recordings(paths: &[PathBuf]) -> Result<Vec<(String, Recording)>> {
     paths.iter().map(|path| Ok((path.display().to_string(), recording::load(path)?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
