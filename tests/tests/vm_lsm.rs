@@ -191,8 +191,9 @@ fn beyond(one: &Files, other: &Files) -> Vec<String> {
 }
 
 /// The rules of a profile, without capabilities: before Linux 6.14 only the hooks see those.
+/// The rules, whosever files they are about: whose a removed name was is known at the hooks alone.
 fn rules(profile: &str) -> Vec<&str> {
-    let lines = profile.lines().map(str::trim);
+    let lines = profile.lines().map(str::trim).map(|line| line.strip_prefix("owner ").unwrap_or(line));
     lines.filter(|l| !l.is_empty() && !l.starts_with('#') && !l.starts_with("capability ")).collect()
 }
 
