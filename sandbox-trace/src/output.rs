@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Write},
-    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    },
     path::Path,
 };
 
@@ -113,6 +116,65 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     done
 }
 
+/// A file of a folder that is written as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// Whether it is a program.
+    pub executable: bool,
+}
+
+impl NamedFile {
+    /// A file that is read.
+    pub fn text(name: &str, text: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.to_owned(), bytes: text.into(), executable: false }
+    }
+
+    /// A script.
+    pub fn script(name: &str, text: impl Into<Vec<u8>>) -> Self {
+        Self { executable: true, ..Self::text(name, text) }
+    }
+}
+
+/// Writes files into a folder, which is made where it is missing: all are on the disk under temporary names before the
+/// first gets its own, so that a full disk or a name that can't be taken changes nothing.
+pub fn write_folder(folder: &Path, files: &[NamedFile]) -> Result<()> {
+    let fail = |name: &Path, e: io::Error| {
+        Error::usage(format!("could not write {}", name.display()))
+            .because(e)
+            .hint("nothing was changed; the folder must be writable, with room for its files")
+    };
+    fs::create_dir_all(folder).map_err(|e| fail(folder, e))?;
+    let mut staged = Vec::new();
+    for file in files {
+        let path = folder.join(&file.name);
+        if path.is_dir() {
+            return Err(fail(&path, io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        let part = tempfile::Builder::new()
+            .prefix(".sandbox-trace-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempfile_in(folder)
+            .and_then(|mut part| {
+                part.write_all(&file.bytes)?;
+                // The mask of this process does not decide whether a script can be run.
+                part.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+                part.as_file().sync_all()?;
+                Ok(part)
+            })
+            .map_err(|e| fail(&path, e))?;
+        staged.push((part, path));
+    }
+    for (part, path) in staged {
+        part.persist(&path).map_err(|e| fail(&path, e.error))?;
+    }
+    Ok(())
+}
+
 /// A number with thousands separators, as tables and summaries show it.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -152,5 +214,19 @@ mod tests {
         write_file(&file, b"new").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("new");
+        let files = |text: &str| [NamedFile::text("a", text), NamedFile::script("b.sh", text)];
+        write_folder(&folder, &files("old")).unwrap();
+        assert_eq!(fs::metadata(folder.join("b.sh")).unwrap().permissions().mode() & 0o777, 0o755);
+        fs::remove_file(folder.join("b.sh")).unwrap();
+        fs::create_dir(folder.join("b.sh")).unwrap();
+        assert!(write_folder(&folder, &files("new")).is_err());
+        assert_eq!(fs::read(folder.join("a")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 }

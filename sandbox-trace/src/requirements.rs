@@ -14,7 +14,10 @@ use std::{
 pub use self::files::{FileNeed, Files, Occurrence};
 use crate::{
     error::{Error, Result},
-    recording::{self, Access, BytePath, ExecutableIndex, FileAccess, Recording},
+    recording::{
+        self, Access, BytePath, Container, Credential, ExecutableIndex, FileAccess, NetworkUse, Recording,
+        Resources,
+    },
 };
 
 /// Who needed something, how often, and when.
@@ -113,6 +116,27 @@ pub struct Requirements {
     pub unobserved: BTreeSet<String>,
     /// What made recordings incomplete: counter → how much.
     pub losses: BTreeMap<String, u64>,
+    /// What each recording tells of the run itself, in the order of the recordings.
+    pub runs: Vec<Run>,
+}
+
+/// One run: what was recorded, and what it consumed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The recording's name, for messages.
+    pub name: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// The command, where one was recorded.
+    pub command: Vec<BytePath>,
+    /// The container, where it was one.
+    pub container: Option<Container>,
+    /// Uses of sockets that succeeded, with their addresses.
+    pub network: Vec<NetworkUse>,
+    /// User and group ids that it ran with.
+    pub credentials: Vec<Credential>,
+    /// Peaks of what it consumed.
+    pub resources: Resources,
 }
 
 /// The kinds that a recording can observe.
@@ -226,6 +250,15 @@ impl Fold {
             self.file(path.as_bytes(), target, *access, *owner, by, (*count, *first_ms, *last_ms));
         }
         fold_one(&mut self.out, recording);
+        self.out.runs.push(Run {
+            name: name.to_owned(),
+            duration_ms: recording.duration_ms,
+            command: recording.target.command.clone(),
+            container: recording.target.container.clone(),
+            network: recording.network.clone(),
+            credentials: recording.credentials.clone(),
+            resources: recording.resources.clone(),
+        });
         refused::add_sockets(&mut self.out, recording);
         for (indices, who) in self.who.drain() {
             let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();

@@ -7,6 +7,7 @@ mod live;
 mod merge;
 mod record;
 mod run;
+mod sandbox;
 mod verify;
 mod width;
 

@@ -10,5 +10,6 @@ mod fallbacks;
 pub mod generalize;
 pub mod paths;
 mod safe;
+pub mod sandbox;
 pub mod syscalls;
 mod twins;

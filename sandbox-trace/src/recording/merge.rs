@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ArgTuple, BytePath, CapabilityUse, Credential, Executable, ExecutableIndex, Failed, FileAccess, Host,
-    NetworkUse, Recording, Refusal, Resources, Seccomp, Syscall, Target,
+    ArgTuple, BytePath, CapabilityUse, Container, Credential, Executable, ExecutableIndex, Failed,
+    FileAccess, Host, NetworkUse, Recording, Refusal, Resources, Seccomp, Storage, Syscall, Target,
 };
 use crate::error::{Error, Result};
 
@@ -128,7 +128,7 @@ fn target(a: Target, b: Target) -> Target {
         boundary: same(a.boundary, b.boundary),
         ended: same(a.ended, b.ended),
         more_cgroups: if a.more_cgroups == b.more_cgroups { a.more_cgroups } else { Vec::new() },
-        container: if a.container == b.container { a.container } else { None },
+        container: container(a.container, b.container),
         seccomp: seccomp(a.seccomp, b.seccomp),
         apparmor: {
             let mut labels = a.apparmor;
@@ -136,6 +136,16 @@ fn target(a: Target, b: Target) -> Target {
             labels
         },
     }
+}
+
+/// Containers that were started the same way are one; each start has an id of its own, and may have a name.
+fn container(a: Option<Container>, b: Option<Container>) -> Option<Container> {
+    let (a, b) = (a?, b?);
+    let same = |a: &str, b: &str| if a == b { a.to_owned() } else { String::new() };
+    let (id, name) = (same(&a.id, &b.id), same(&a.name, &b.name));
+    let a = Container { id: id.clone(), name: name.clone(), ..a };
+    let b = Container { id, name, ..b };
+    (a == b).then_some(a)
 }
 
 /// All filters of both; attributed only if both are.
@@ -173,7 +183,23 @@ fn resources(a: &Resources, b: &Resources) -> Resources {
             (a, b) => a.or(b),
         },
         cpu_peak_millis: a.cpu_peak_millis.max(b.cpu_peak_millis),
+        storage: storage(&a.storage, &b.storage),
     }
+}
+
+fn storage(a: &[Storage], b: &[Storage]) -> Vec<Storage> {
+    let mut peaks: BTreeMap<&BytePath, (u64, u64)> = BTreeMap::new();
+    for one in a.iter().chain(b) {
+        let (bytes, files) = peaks.entry(&one.path).or_default();
+        *bytes = one.peak_bytes.max(*bytes);
+        *files = one.peak_files.max(*files);
+    }
+    let of = |(path, (peak_bytes, peak_files)): (&BytePath, _)| Storage {
+        path: path.clone(),
+        peak_bytes,
+        peak_files,
+    };
+    peaks.into_iter().map(of).collect()
 }
 
 /// What an executable is: path, build id, hash.

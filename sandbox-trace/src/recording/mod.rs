@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     access::Access,
     bytes::{BytePath, printable},
-    container::{Container, Mount},
+    container::{Container, Healthcheck, ImageDefaults, Limits, Mount, Port},
     file::{from_json, load, load_each, save, save_streamed, to_json},
     merge::merge,
     reading::{FileRef, List},
@@ -376,6 +376,20 @@ pub struct Resources {
     /// Highest CPU use between two samples, in thousandths of a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_peak_millis: Option<u64>,
+    /// What folders that were written to held at most, by `path`; empty where it was not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<Storage>,
+}
+
+/// What a folder that was written to held at most, with all below it that is on the same file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Storage {
+    /// The folder, with a `/` at its end.
+    pub path: BytePath,
+    /// The most that was seen in it, in bytes, as its file system accounts for them.
+    pub peak_bytes: u64,
+    /// The most names that were seen in it.
+    pub peak_files: u64,
 }
 
 /// Attempts that failed.
@@ -414,6 +428,7 @@ impl Recording {
         }
         self.capabilities.sort_by_key(|c| (c.nr, c.granted));
         self.credentials.sort();
+        self.resources.storage.sort();
         self.saturation.sort();
     }
 

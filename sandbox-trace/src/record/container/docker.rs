@@ -125,6 +125,8 @@ fn found(answer: ContainerInspectResponse) -> Found {
         source: None,
         kind: "tmpfs".into(),
         mode: if options.split(',').any(|o| o == "ro") { "ro" } else { "rw" }.into(),
+        volume: None,
+        options: options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect(),
     }));
     mounts.sort();
     mounts.dedup();
@@ -150,6 +152,7 @@ fn found(answer: ContainerInspectResponse) -> Found {
             apparmor: text(answer.app_armor_profile),
             security_options: others,
             mounts,
+            ..Container::default()
         },
     }
 }
@@ -160,5 +163,6 @@ fn mount(point: MountPoint) -> Mount {
         source: point.source.filter(|source| !source.is_empty()).map(|source| source.into_bytes().into()),
         kind: point.typ.unwrap_or_else(|| "bind".into()),
         mode: if point.rw == Some(false) { "ro" } else { "rw" }.into(),
+        ..Mount::default()
     }
 }

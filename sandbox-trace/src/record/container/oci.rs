@@ -47,6 +47,8 @@ fn mount(value: &Value) -> Option<Mount> {
         source: text("source").filter(|_| bind).map(|source| source.as_bytes().to_vec().into()),
         kind: kind.into(),
         mode: if options.contains(&"ro") { "ro" } else { "rw" }.into(),
+        volume: None,
+        options: options.into_iter().map(str::to_owned).collect(),
     })
 }
 
