@@ -59,6 +59,8 @@ pub struct InForce {
     pub effective: Capabilities,
     /// Whether its processes can't gain privileges by executing files.
     pub no_new_privileges: bool,
+    /// All that its status tells.
+    pub status: Status,
 }
 
 /// Reads what is in force on the running container `name`.
@@ -86,20 +88,38 @@ pub fn in_force(name: &str) -> Result<InForce> {
         bounding: Capabilities::from_mask(status.bounding),
         effective: Capabilities::from_mask(status.effective),
         no_new_privileges: status.no_new_privileges,
+        status,
     })
 }
 
-/// What `/proc/PID/status` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Status {
-    bounding: u64,
-    effective: u64,
-    no_new_privileges: bool,
-    has_filters: bool,
+/// What `/proc/PID/status` tells of a process, in the numbers of the reader's user namespace. Capabilities are masks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Real, effective, saved and file system user id.
+    pub uids: [u32; 4],
+    /// Real, effective, saved and file system group id.
+    pub gids: [u32; 4],
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// What passes through an exec, with files that allow it.
+    pub inheritable: u64,
+    /// What it may make effective.
+    pub permitted: u64,
+    /// What it has.
+    pub effective: u64,
+    /// What it can ever have.
+    pub bounding: u64,
+    /// What passes through every exec.
+    pub ambient: u64,
+    /// Whether it can't gain privileges by executing files.
+    pub no_new_privileges: bool,
+    /// Whether seccomp filters are in force on it.
+    pub has_filters: bool,
 }
 
 impl Status {
-    fn read(pid: u32) -> Result<Self> {
+    /// Reads it.
+    pub fn read(pid: u32) -> Result<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| {
             Error::usage(format!("the container's first process ({pid}) can't be looked at"))
                 .because(e)
@@ -116,9 +136,18 @@ impl Status {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
         let mask = |name: &str| u64::from_str_radix(field(name)?, 16).ok();
+        let numbers = |name: &str| -> Option<Vec<u32>> {
+            field(name)?.split_whitespace().map(|number| number.parse().ok()).collect()
+        };
         Some(Self {
-            bounding: mask("CapBnd")?,
+            uids: numbers("Uid")?.try_into().ok()?,
+            gids: numbers("Gid")?.try_into().ok()?,
+            groups: numbers("Groups")?,
+            inheritable: mask("CapInh")?,
+            permitted: mask("CapPrm")?,
             effective: mask("CapEff")?,
+            bounding: mask("CapBnd")?,
+            ambient: mask("CapAmb")?,
             no_new_privileges: field("NoNewPrivs")? == "1",
             has_filters: field("Seccomp")? == "2",
         })
@@ -210,9 +239,16 @@ mod tests {
 
     #[test]
     fn a_status_is_read_by_its_names() {
-        let text = "Name:\tCapEff:\nCapPrm:\t0\nCapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\n\
+        let text = "Name:\tCapEff:\nUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\nGroups:\t5 7 \nCapInh:\t0\nCapPrm:\t1\n\
+                    CapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\nCapAmb:\t0\n\
                     NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
         let expected = Status {
+            uids: [1, 2, 3, 4],
+            gids: [5; 4],
+            groups: vec![5, 7],
+            permitted: 1,
+            inheritable: 0,
+            ambient: 0,
             bounding: 0x1ff_ffff_ffff,
             effective: 0xa804_25fb,
             no_new_privileges: true,
