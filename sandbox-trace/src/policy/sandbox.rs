@@ -2,6 +2,9 @@
 //! profile. The one model that `emit-docker`, `emit-compose`, `emit-oci`, `emit-k8s` and `emit-systemd` print; each
 //! part says what it was told from. Knows no format.
 
+#[cfg(test)]
+pub(crate) mod samples;
+
 use std::collections::BTreeSet;
 
 use crate::{
