@@ -36,7 +36,11 @@ pub struct Change {
 impl Change {
     /// A value to have.
     pub fn set(path: &[&str], node: Node, why: &str) -> Self {
-        Self { path: path.iter().map(|&key| key.to_owned()).collect(), node: Some(node), why: Some(why.to_owned()) }
+        Self {
+            path: path.iter().map(|&key| key.to_owned()).collect(),
+            node: Some(node),
+            why: Some(why.to_owned()),
+        }
     }
 
     /// A value not to have.
@@ -94,7 +98,8 @@ impl File {
         }
         let own = self.tree.get("services").and_then(|services| services.entry(service));
         let Some((key, own)) = own else {
-            return Err(self.fault(&format!("the service {} comes from elsewhere by an anchor", printable(service)))
+            return Err(self
+                .fault(&format!("the service {} comes from elsewhere by an anchor", printable(service)))
                 .hint("give it a mapping of its own"));
         };
         let whole = self.grouped(own, before, changes)?;
@@ -117,12 +122,13 @@ impl File {
             let in_place = match here {
                 // What a merge brings can't be taken away by a key of its own.
                 None if effective.is_some() && change.node.is_none() && !deep => {
-                    return Err(self.fault(&format!(
-                        "{} comes into the service by a merge key, and {}",
-                        printable(top),
-                        change.why.as_deref().unwrap_or("it must go")
-                    ))
-                    .hint("take it out of what is merged"));
+                    return Err(self
+                        .fault(&format!(
+                            "{} comes into the service by a merge key, and {}",
+                            printable(top),
+                            change.why.as_deref().unwrap_or("it must go")
+                        ))
+                        .hint("take it out of what is merged"));
                 }
                 None => !deep || effective.is_none(),
                 Some(tree) => !deep || is_block(tree) && !tree.is_shared(),
@@ -134,12 +140,19 @@ impl File {
                 let below: Vec<Change> = changes
                     .iter()
                     .filter(|other| other.path.first() == Some(top))
-                    .map(|other| Change { path: other.path.iter().skip(1).cloned().collect(), ..other.clone() })
+                    .map(|other| Change {
+                        path: other.path.iter().skip(1).cloned().collect(),
+                        ..other.clone()
+                    })
                     .collect();
                 for other in sorted(&below) {
                     apply(&mut value, &other.path, other.node.as_ref().map(Node::value));
                 }
-                out.push(Change { path: vec![top.clone()], node: Some(node_of(&value)), why: change.why.clone() });
+                out.push(Change {
+                    path: vec![top.clone()],
+                    node: Some(node_of(&value)),
+                    why: change.why.clone(),
+                });
             }
         }
         Ok(out)
@@ -194,7 +207,8 @@ impl File {
         out: &mut Vec<Patch>,
     ) -> Result<()> {
         if old.anchor || self.has_anchor(old) {
-            return Err(self.fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
+            return Err(self
+                .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
                 .hint("give the service a value of its own"));
         }
         let flow = !is_block(parent) || !is_block(own);
@@ -238,12 +252,14 @@ impl File {
         out: &mut Vec<Patch>,
     ) -> Result<()> {
         if old.anchor || self.has_anchor(old) {
-            return Err(self.fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
+            return Err(self
+                .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
                 .hint("take it out by hand"));
         }
         let first = parent.entry(last).map_or(old.span.start, |(key, _)| key.span.start);
         if !is_block(parent) {
-            return Err(self.fault(&format!("{} can't be taken out of a mapping on one line", printable(last)))
+            return Err(self
+                .fault(&format!("{} can't be taken out of a mapping on one line", printable(last)))
                 .hint("take it out by hand, or write the service on lines of its own"));
         }
         let start = self.line_start(first);
@@ -253,7 +269,12 @@ impl File {
         }
         let end = self.line_end(old.span.end.max(first));
         let mut text = String::new();
-        super::yaml::comment(&mut text, why, self.column(first).saturating_sub(head.matches('-').count() * 2), style);
+        super::yaml::comment(
+            &mut text,
+            why,
+            self.column(first).saturating_sub(head.matches('-').count() * 2),
+            style,
+        );
         let text = text.strip_prefix(style.eol).unwrap_or(&text).to_owned();
         // The line's own end stays, behind the comment.
         let end = if text.is_empty() { (end + style.eol.len()).min(self.text.len()) } else { end };
@@ -299,7 +320,11 @@ impl File {
                 }
                 out.push(Patch { start: at, end: at, text });
             }
-            _ => return Err(self.fault("a place to add to is neither a mapping nor a list on lines of its own")),
+            _ => {
+                return Err(
+                    self.fault("a place to add to is neither a mapping nor a list on lines of its own")
+                );
+            }
         }
         Ok(())
     }
@@ -334,7 +359,9 @@ impl File {
             return Ok(());
         }
         let (mut a, mut b) = (after["services"].take(), expected["services"].take());
-        let other = b.as_object().and_then(|all| all.keys().find(|name| *name != service && a[name.as_str()] != b[name.as_str()]));
+        let other = b
+            .as_object()
+            .and_then(|all| all.keys().find(|name| *name != service && a[name.as_str()] != b[name.as_str()]));
         if let Some(other) = other {
             return Err(unsound(&format!(
                 "the service {} takes its settings from {} by an anchor, and would change with it",
@@ -343,8 +370,12 @@ impl File {
             )));
         }
         let (a, b) = (a[service].take(), b[service].take());
-        let key = b.as_object().and_then(|all| all.keys().find(|key| a[key.as_str()] != b[key.as_str()]).cloned());
-        Err(unsound(&format!("{} would not read as it should", printable(&key.unwrap_or_else(|| "another part".into())))))
+        let key =
+            b.as_object().and_then(|all| all.keys().find(|key| a[key.as_str()] != b[key.as_str()]).cloned());
+        Err(unsound(&format!(
+            "{} would not read as it should",
+            printable(&key.unwrap_or_else(|| "another part".into()))
+        )))
     }
 
     fn has_anchor(&self, tree: &Tree) -> bool {
@@ -433,7 +464,9 @@ fn at<'a>(tree: &'a Tree, path: &[String]) -> Option<&'a Tree> {
 
 /// Puts an entry beside others, in the mapping of the same key where there is one.
 fn merge(entries: &mut Vec<Entry>, entry: Entry) {
-    if let Some(Entry { node: Node::Map(inner), .. }) = entries.iter_mut().find(|other| other.key == entry.key) {
+    if let Some(Entry { node: Node::Map(inner), .. }) =
+        entries.iter_mut().find(|other| other.key == entry.key)
+    {
         if let Node::Map(new) = entry.node {
             for entry in new {
                 merge(inner, entry);
@@ -446,7 +479,8 @@ fn merge(entries: &mut Vec<Entry>, entry: Entry) {
 
 /// Positions in lists hold until something is taken away before them: last ones first.
 fn sorted(changes: &[Change]) -> Vec<&Change> {
-    let (removed, set): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.node.is_none());
+    let (removed, set): (Vec<&Change>, Vec<&Change>) =
+        changes.iter().partition(|change| change.node.is_none());
     set.into_iter().chain(removed.into_iter().rev()).collect()
 }
 
@@ -490,9 +524,9 @@ fn apply(value: &mut Value, path: &[String], new: Option<Value>) {
 fn node_of(value: &Value) -> Node {
     match value {
         Value::String(text) => Node::text(text),
-        Value::Array(items) => {
-            Node::List(items.iter().map(|item| super::yaml::Item { why: None, node: node_of(item) }).collect())
-        }
+        Value::Array(items) => Node::List(
+            items.iter().map(|item| super::yaml::Item { why: None, node: node_of(item) }).collect(),
+        ),
         Value::Object(entries) => {
             Node::Map(entries.iter().map(|(key, value)| Entry::new(key, node_of(value))).collect())
         }
@@ -502,9 +536,9 @@ fn node_of(value: &Value) -> Node {
 
 fn value_of(name: &str, text: &str) -> Result<Value> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map_or_else(String::new, |place| {
-            format!("line {}, column {}: ", place.line(), place.column())
-        });
+        let place = error
+            .location()
+            .map_or_else(String::new, |place| format!("line {}, column {}: ", place.line(), place.column()));
         let said = error.to_string();
         let first = said.lines().next().unwrap_or_default();
         Error::usage(format!("{name} can't be read: {place}{}", printable(first)))

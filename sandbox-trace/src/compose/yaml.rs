@@ -131,7 +131,9 @@ impl Node {
                 }
                 out
             }
-            Self::Map(entries) => entries.iter().map(|entry| entry.line(indent + style.step, style)).collect(),
+            Self::Map(entries) => {
+                entries.iter().map(|entry| entry.line(indent + style.step, style)).collect()
+            }
             Self::Plain(text) => format!(" {text}"),
         }
     }
@@ -214,7 +216,9 @@ mod tests {
 
     #[test]
     fn strings_that_look_like_something_else_are_quoted() {
-        for text in ["", "1", "1:20", "no", "Null", "~", "a b", "a: b", "- a", "a #b", "#a", "*a", "&a", "2g", "a:"] {
+        for text in
+            ["", "1", "1:20", "no", "Null", "~", "a b", "a: b", "- a", "a #b", "#a", "*a", "&a", "2g", "a:"]
+        {
             assert!(scalar(text, false).starts_with('"'), "{text}");
         }
         for text in ["ALL", "./seccomp.json", "/tmp:rw,noexec,size=10m", "seccomp:./a", "unless-stopped"] {

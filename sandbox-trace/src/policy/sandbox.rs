@@ -254,7 +254,8 @@ pub fn sandbox(needs: &Requirements, options: &Options) -> Result<Sandbox> {
     if config.privileged == Some(true) {
         notes.push("it was recorded with all privileges (--privileged): none of that is given".into());
     }
-    for (namespace, value) in &config.namespaces {
+    // The cgroup namespace is the engine's choice: on a host with cgroup v1 it is the host's unless asked for.
+    for (namespace, value) in config.namespaces.iter().filter(|(name, _)| name.as_str() != "cgroup") {
         notes.push(format!(
             "its {} namespace was {}: it gets one of its own",
             printable(namespace),

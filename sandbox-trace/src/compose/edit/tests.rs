@@ -62,7 +62,10 @@ fn a_service_on_one_line() {
             "services: {web: {image: a, ports: ['80:80', 443], pid: x}, b: {image: b}}",
             "services: {web: {image: a, ports: [\"127.0.0.1:80:80\", 443], pid: x, cap_drop: [ALL], mem_limit: \"64m\"}, b: {image: b}}",
         ),
-        ("services:\n  web: { image: a, }", "services:\n  web: { image: a, cap_drop: [ALL], mem_limit: \"64m\", }"),
+        (
+            "services:\n  web: { image: a, }",
+            "services:\n  web: { image: a, cap_drop: [ALL], mem_limit: \"64m\", }",
+        ),
     ] {
         let wanted: Vec<Change> = changes()
             .into_iter()
