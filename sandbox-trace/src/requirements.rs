@@ -291,7 +291,8 @@ impl Fold {
             command: recording.target.command.clone(),
             container: recording.target.container.clone(),
             network: recording.network.clone(),
-            credentials: recording.credentials.clone(),
+            // Whom it ran as is said in its own numbers.
+            credentials: recording.own_credentials(),
             resources: recording.resources.clone(),
         });
         refused::add_sockets(&mut self.out, recording);

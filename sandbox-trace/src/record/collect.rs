@@ -370,7 +370,7 @@ impl Collector {
         let place = Self::place(header);
         if let Some(folder) = self.storages.wanted(place, path) {
             let own = header.class & class::ELSEWHERE == 0;
-            self.storages.ask(place, self.roots.of(header).root, own, folder);
+            self.storages.ask(place, self.roots.sure(header), own, folder);
         }
     }
 

@@ -26,7 +26,7 @@ mod meaning;
 mod memory;
 mod print;
 mod priority;
-mod privileges;
+pub mod privileges;
 mod progress;
 mod resolve;
 mod roots;

@@ -9,6 +9,8 @@ use std::{
 
 use nix::{errno::Errno, libc};
 
+use crate::error::{Error, Result};
+
 /// Capabilities by number (include/uapi/linux/capability.h).
 mod capability {
     pub const DAC_OVERRIDE: u32 = 1;
@@ -34,6 +36,54 @@ struct Words {
     effective: u32,
     permitted: u32,
     inheritable: u32,
+}
+
+/// A capability that a recorder needs: its number, its name, and what for.
+pub type Needed = (u32, &'static str, &'static str);
+
+/// In the order in which people write them. `CAP_SYS_ADMIN` has the first two in it (`bpf_capable`, `perfmon_capable`).
+pub const NEEDED: [Needed; 4] = [
+    (39, "CAP_BPF", "loads the tracing programs"),
+    (38, "CAP_PERFMON", "attaches them, and lets them read the kernel's memory"),
+    (19, "CAP_SYS_PTRACE", "reads the root directory and the namespaces of other users' processes"),
+    (2, "CAP_DAC_READ_SEARCH", "goes through directories that are closed to others"),
+];
+const ADMIN: u32 = 21;
+/// In which `CAP_SYS_ADMIN` is.
+const IN_ADMIN: [u32; 2] = [39, 38];
+
+/// Those of [`NEEDED`] that are not in a set.
+pub fn lacking(effective: u64) -> Vec<Needed> {
+    let has = |number: u32| effective >> number & 1 != 0;
+    let stands_for = |number: u32| has(ADMIN) && IN_ADMIN.contains(&number);
+    NEEDED.into_iter().filter(|(number, ..)| !has(*number) && !stands_for(*number)).collect()
+}
+
+/// Fails if this process can't record. A command gets a cgroup of its own, which is root's to make.
+pub fn require(a_command: bool) -> Result<()> {
+    let status = fs::read_to_string("/proc/self/status")
+        .map_err(|e| Error::host("could not read /proc/self/status").because(e).hint("mount /proc"))?;
+    let effective = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
+        .unwrap_or_default();
+    let root = nix::unistd::geteuid().is_root();
+    let lacking = lacking(effective);
+    if !lacking.is_empty() {
+        let names: Vec<&str> = lacking.iter().map(|(_, name, _)| *name).collect();
+        let what: Vec<&str> = lacking.iter().map(|(.., what)| *what).collect();
+        let error = Error::host(format!("recording needs {}: it {}", names.join(", "), what.join(", ")));
+        return Err(if root {
+            error.hint("give this container or service these capabilities, or run it on the host itself")
+        } else {
+            error.hint("run it with sudo; `sandbox-trace doctor` says how to do without root")
+        });
+    }
+    if a_command && !root && effective >> capability::DAC_OVERRIDE & 1 == 0 {
+        return Err(Error::host("recording a command needs root: it makes a cgroup for it")
+            .hint("run it with sudo, or start the command in a cgroup and record that one with --cgroup"));
+    }
+    Ok(())
 }
 
 /// Gives up, in this thread and for good, every capability but those that the rest of a recording uses. `output` is
@@ -63,16 +113,17 @@ pub fn give_up(output: &Path, own_cgroups: bool) {
     }
 }
 
-/// Whether root needs an override to put a file there: it belongs to somebody else.
+/// Whether this user needs an override to put a file there: it belongs to somebody else.
 fn is_anothers(output: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
     let folder = match output.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let closed = |path: &Path| {
-        fs::metadata(path).is_ok_and(|m| m.uid() != 0 || m.permissions().mode() & 0o300 != 0o300)
+        fs::metadata(path).is_ok_and(|m| m.uid() != own || m.permissions().mode() & 0o300 != 0o300)
     };
-    let special = fs::metadata(output).is_ok_and(|m| !m.is_file() && m.uid() != 0);
+    let special = fs::metadata(output).is_ok_and(|m| !m.is_file() && m.uid() != own);
     output != Path::new("-") && (special || closed(folder))
 }
 

@@ -39,6 +39,9 @@ struct Root {
     /// Keeps the namespace's mounts in place.
     namespace: Option<File>,
     seen: Instant,
+    /// Whether it was taken from a process behind the set-up. A runtime's first process is in the new namespace before
+    /// its root directory is the container's: what it has until then is the host's.
+    settled: bool,
 }
 
 impl Roots {
@@ -48,23 +51,40 @@ impl Roots {
     pub fn of(&mut self, header: &Header) -> Place<'_> {
         let tgid = header.tgid;
         if header.class & class::ELSEWHERE == 0 {
-            if self.own.is_none() {
-                self.own = open_root("self").ok();
-            }
-            return Place { root: self.own.as_ref(), tgid };
+            return Place { root: self.own(), tgid };
         }
-        let namespace = self.meet(tgid).or_else(|| self.by_process.get(&tgid).copied());
-        let root = match namespace {
+        Place { root: self.elsewhere(header).map(|root| &root.directory), tgid }
+    }
+
+    /// As [`Self::of`], if it is sure that what is seen below that root is what the fact's process saw there.
+    pub fn sure(&mut self, header: &Header) -> Option<&File> {
+        if header.class & class::ELSEWHERE == 0 {
+            return self.own();
+        }
+        self.elsewhere(header).filter(|root| root.settled).map(|root| &root.directory)
+    }
+
+    fn own(&mut self) -> Option<&File> {
+        if self.own.is_none() {
+            self.own = open_root("self").ok();
+        }
+        self.own.as_ref()
+    }
+
+    fn elsewhere(&mut self, header: &Header) -> Option<&Root> {
+        let tgid = header.tgid;
+        let is_settled = header.class & class::PLACE != class::SETUP;
+        let namespace = self.meet(tgid, is_settled).or_else(|| self.by_process.get(&tgid).copied());
+        match namespace {
             Some(namespace) => self.by_namespace.get(&namespace),
             // Gone before it was ever seen: all of a target usually shares one namespace.
             None if self.by_namespace.len() == 1 => self.by_namespace.values().next(),
             None => None,
-        };
-        Place { root: root.map(|root| &root.directory), tgid }
+        }
     }
 
     /// Looks at a live process: which namespace it is in, and what that one's root is.
-    fn meet(&mut self, tgid: u32) -> Option<u64> {
+    fn meet(&mut self, tgid: u32, is_settled: bool) -> Option<u64> {
         let link = format!("/proc/{tgid}/ns/mnt");
         let number = std::fs::metadata(&link).ok()?.ino();
         // Bounded: the target may start any number of processes.
@@ -77,10 +97,17 @@ impl Roots {
             if root.namespace.is_none() {
                 root.namespace = File::open(link).ok();
             }
+            if is_settled
+                && !root.settled
+                && let Ok(directory) = open_root(&tgid.to_string())
+            {
+                (root.directory, root.settled) = (directory, true);
+            }
         } else if self.by_namespace.len() < MAX_NAMESPACES
             && let Ok(directory) = open_root(&tgid.to_string())
         {
-            let root = Root { directory, namespace: File::open(link).ok(), seen: Instant::now() };
+            let namespace = File::open(link).ok();
+            let root = Root { directory, namespace, seen: Instant::now(), settled: is_settled };
             self.by_namespace.insert(number, root);
         }
         Some(number)

@@ -42,7 +42,7 @@ use crate::{
         tracer::{self, HookSet, Members, Tracer},
     },
     output,
-    recording::{self, Container, Host, Recording, Resources, SCHEMA, Target},
+    recording::{self, Container, Host, Recording, Resources, SCHEMA, Target, UserNamespace},
     start::Start,
 };
 
@@ -55,6 +55,8 @@ const TICK: Duration = Duration::from_millis(100);
 const IO_URING_ENTER: u32 = 426;
 /// How long a command that was told to stop may take, before the recording ends without it.
 const GRACE: Duration = Duration::from_secs(5);
+/// Most processes that are looked at for their user namespace, each time: all of a container share one.
+const LOOKED_AT: usize = 8;
 /// Most records that are read before signals and the clock are looked at again; more than the ring can hold.
 const AT_ONCE: u32 = 65_536;
 
@@ -132,10 +134,7 @@ struct Began {
 /// Records until the target ends, the time is up or a signal comes. Says `armed` on stderr when nothing can be
 /// missed any more.
 pub fn record(options: &Options) -> Result<Outcome> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::host("recording needs root: it loads eBPF programs and reads other processes")
-            .hint("run it with sudo"));
-    }
+    privileges::require(matches!(options.target, TargetChoice::Command(_)))?;
     memory::settle();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -157,6 +156,7 @@ struct Session<'a> {
     collector: Collector,
     resources: Resources,
     labels: Labels,
+    user_namespace: Option<UserNamespace>,
     /// CPU time at the last sample.
     last_cpu: Option<(Instant, u64)>,
     /// A command whose cgroup is this session's own.
@@ -196,6 +196,7 @@ impl<'a> Session<'a> {
             collector: Collector::default(),
             resources: Resources::default(),
             labels: Labels::default(),
+            user_namespace: None,
             last_cpu: None,
             child: None,
             status: None,
@@ -392,6 +393,9 @@ impl<'a> Session<'a> {
             self.meters = Meters::of_process(&self.hierarchy, *pid);
         }
         self.labels.look(|| self.scope.processes());
+        if self.user_namespace.is_none() {
+            self.user_namespace = self.scope.processes().into_iter().take(LOOKED_AT).find_map(user_namespace);
+        }
         let usage = self.scope.usage(&self.meters);
         let peak = |a: Option<u64>, b: Option<u64>| a.max(b);
         self.resources.memory_peak_bytes = peak(self.resources.memory_peak_bytes, usage.memory_peak);
@@ -556,6 +560,7 @@ impl<'a> Session<'a> {
             .into(),
             seccomp: None,
             apparmor: self.labels.all(),
+            user_namespace: self.user_namespace.clone(),
         }
     }
 }
@@ -563,6 +568,16 @@ impl<'a> Session<'a> {
 fn in_own_mount_namespace(pid: u32) -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     of("self") == of(&pid.to_string())
+}
+
+/// The user namespace of a process, if it is not the recorder's own.
+fn user_namespace(pid: u32) -> Option<UserNamespace> {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    if of("self")? == of(&pid.to_string())? {
+        return None;
+    }
+    let map = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    UserNamespace::parse(&map("uid_map")?, &map("gid_map")?)
 }
 
 fn threads(scope: &Scope) -> u64 {

@@ -117,7 +117,13 @@ impl Storages {
         if self.worker.is_none() {
             self.worker = Worker::start();
         }
-        if let (Some(worker), Some(root)) = (&self.worker, root.and_then(|root| root.try_clone().ok())) {
+        let Some(root) = root.and_then(|root| root.try_clone().ok()) else {
+            // Another write may tell where it is.
+            self.asked.remove(&(place, path));
+            self.last = None;
+            return;
+        };
+        if let Some(worker) = &self.worker {
             let number = measure::number(&root);
             let _ = worker.messages.send(Message::Look(Folder { place, root, own, path, number }));
         }

@@ -62,6 +62,13 @@ fn collapse(mut recording: Recording) -> Recording {
 }
 
 fn unite(mut a: Recording, mut b: Recording) -> Recording {
+    // One user namespace's numbers mean nothing in another: each becomes what its own target saw.
+    if a.target.user_namespace != b.target.user_namespace {
+        for one in [&mut a, &mut b] {
+            one.credentials = one.own_credentials();
+            one.target.user_namespace = None;
+        }
+    }
     let mut table = Table::default();
     table.add(&a.executables);
     table.add(&b.executables);
@@ -135,6 +142,7 @@ fn target(a: Target, b: Target) -> Target {
             add_all(&mut labels, b.apparmor);
             labels
         },
+        user_namespace: a.user_namespace.filter(|one| b.user_namespace.as_ref() == Some(one)),
     }
 }
 
@@ -377,7 +385,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        recording::{Access, Saturation, samples, to_json},
+        recording::{Access, IdRange, Saturation, UserNamespace, samples, to_json},
         requirements::{Evidence, Requirements, fold},
     };
 
@@ -432,6 +440,8 @@ mod tests {
             complete: bool,
             lost in 0u64..3,
             memory: Option<u64>,
+            storage in prop::collection::vec((0usize..4, 0u64..9), 0..3),
+            namespace in prop::option::of(0u32..2),
             second in 0u8..60,
         ) -> Recording {
             let mut out = samples::calls(&[]);
@@ -440,6 +450,14 @@ mod tests {
             out.losses.insert("ring_full".into(), lost);
             out.started = format!("2025-01-01T00:00:{second:02}Z");
             out.resources.memory_peak_bytes = memory;
+            out.resources.storage = storage
+                .into_iter()
+                .map(|(path, n)| Storage { path: PATHS[path].into(), peak_bytes: n, peak_files: 9 - n })
+                .collect();
+            out.target.user_namespace = namespace.map(|outside| {
+                let map = vec![IdRange { inside: 5, outside, count: 1 }];
+                UserNamespace { uid_map: map.clone(), gid_map: map }
+            });
             for (name, by, first_ms, argument) in calls {
                 let name = ["read", "mmap", "socket"][name];
                 samples::add(&mut out, "x86_64", name, &[]);

@@ -12,6 +12,7 @@ mod reading;
 #[cfg(test)]
 pub(crate) mod samples;
 mod stream;
+mod user_namespace;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use self::{
     file::{from_json, load, load_each, save, save_streamed, to_json},
     merge::merge,
     reading::{FileRef, List},
+    user_namespace::{IdRange, UserNamespace},
 };
 
 /// The schema of the files that this version writes. A reader refuses a higher version.
@@ -122,6 +124,10 @@ pub struct Target {
     /// The `AppArmor` labels that its processes were seen with, such as `docker-default (enforce)`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apparmor: Vec<BytePath>,
+    /// The user namespace that its processes were seen in, where it is not the host's: a rootless container's.
+    /// [`Recording::credentials`] are the host's numbers then, and [`Recording::own_credentials`] the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<UserNamespace>,
 }
 
 /// The seccomp filters in force while a target was recorded.

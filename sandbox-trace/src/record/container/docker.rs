@@ -9,17 +9,27 @@ use bollard::{
 };
 
 use self::describe::{found, plain};
-use super::Found;
-use crate::error::{Error, Result};
+use super::{
+    Found,
+    users::{self, User},
+};
+use crate::{
+    error::{Error, Result},
+    recording::printable,
+};
 
 const SOCKET: &str = "/var/run/docker.sock";
 /// How long an answer may take, in seconds. While Docker starts a container it does not answer for it.
 const PATIENCE: u64 = 60;
+/// How long a user's own engine may take: it may be anything that listens there.
+const LITTLE_PATIENCE: u64 = 5;
 
 /// The engine.
 #[derive(Debug, Clone)]
 pub struct Docker {
     api: bollard::Docker,
+    /// The user whose engine it is; none for the host's, and for one that a person named.
+    owner: Option<u32>,
 }
 
 impl Docker {
@@ -34,7 +44,36 @@ impl Docker {
         let api =
             bollard::Docker::connect_with_unix(&socket.to_string_lossy(), PATIENCE, API_DEFAULT_VERSION)
                 .map_err(silent)?;
-        Ok(Some(Self { api: api.negotiate_version().await.map_err(silent)? }))
+        Ok(Some(Self { api: api.negotiate_version().await.map_err(silent)?, owner: None }))
+    }
+
+    /// Whether a person named the engine to ask.
+    pub fn is_named() -> bool {
+        std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty())
+    }
+
+    /// The rootless engine of a user, if one answers.
+    pub async fn of_user(user: &User) -> Option<Self> {
+        let socket = user.docker_socket()?;
+        let api = bollard::Docker::connect_with_unix(
+            &socket.to_string_lossy(),
+            LITTLE_PATIENCE,
+            API_DEFAULT_VERSION,
+        );
+        let answer = match api {
+            Ok(api) => {
+                let limit = std::time::Duration::from_secs(LITTLE_PATIENCE);
+                tokio::time::timeout(limit, api.negotiate_version()).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match answer.and_then(|api| api.map_err(|e| e.to_string())) {
+            Ok(api) => Some(Self { api, owner: Some(user.uid) }),
+            Err(error) => {
+                tracing::info!("the engine of user {} does not answer: {}", user.uid, printable(&error));
+                None
+            }
+        }
     }
 
     /// That there is no engine.
@@ -53,7 +92,7 @@ impl Docker {
             Ok(answer) => {
                 let image = answer.image.as_deref().unwrap_or_default();
                 let image = self.api.inspect_image(image).await.ok();
-                Ok(Some(found(answer, image, self.rootless().await)))
+                Ok(Some(self.checked(found(answer, image, self.rootless().await))))
             }
             Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             Err(ApiError::DockerResponseServerError { message, .. })
@@ -65,6 +104,15 @@ impl Docker {
                 Err(Error::host(format!("Docker did not tell of the container {name}")).because(error))
             }
         }
+    }
+
+    /// What a user's engine says of a process is what the user wants it to say.
+    fn checked(&self, mut found: Found) -> Found {
+        if let Some(uid) = self.owner {
+            found.pid = found.pid.filter(|pid| users::is_in_namespace_of(*pid, uid));
+            found.container.rootless = Some(true);
+        }
+        found
     }
 
     /// Whether the engine runs without root; `None` if it doesn't say.

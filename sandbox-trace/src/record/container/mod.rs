@@ -1,10 +1,12 @@
 //! Which container a name means, and what its runtime tells of it. Docker is asked through its API; Podman, CRI-O,
-//! containerd and plain runc and crun by the files in which they keep their containers.
+//! containerd and plain runc and crun by the files in which they keep their containers. The host's own engines come
+//! first, users' rootless ones after them.
 
 mod docker;
 mod files;
 pub mod naming;
 mod oci;
+mod users;
 
 use std::path::Path;
 
@@ -71,13 +73,33 @@ fn several(name: &str, mut containers: Vec<(String, String)>) -> Error {
 #[derive(Debug, Clone)]
 pub struct Runtimes {
     docker: Option<Docker>,
-    files: files::Places,
+    /// Users' own engines.
+    rootless: Vec<Docker>,
+    /// The host's own, then users'.
+    files: Vec<files::Places>,
 }
 
 impl Runtimes {
     /// Finds out which there are.
     pub async fn connect() -> Result<Self> {
-        Ok(Self { docker: Docker::connect().await?, files: files::Places::at(Path::new("/")) })
+        let docker = Docker::connect().await?;
+        let users = users::users(Path::new("/"));
+        let mut rootless = Vec::new();
+        for user in users.iter().filter(|_| !Docker::is_named()) {
+            rootless.extend(Docker::of_user(user).await);
+        }
+        let files = std::iter::once(files::Places::at(Path::new("/")))
+            .chain(users.iter().map(files::Places::of_user));
+        Ok(Self { docker, rootless, files: files.collect() })
+    }
+
+    /// Every engine with an API.
+    fn engines(&self) -> impl Iterator<Item = &Docker> {
+        self.docker.iter().chain(&self.rootless)
+    }
+
+    fn all_by_files(&self) -> impl Iterator<Item = Found> {
+        self.files.iter().flat_map(files::Places::all)
     }
 
     /// The container that `name` means.
@@ -87,51 +109,62 @@ impl Runtimes {
         {
             return Ok(Some(found));
         }
-        let found = self.files.all().into_iter().filter(|found| found.answers_to(name));
-        let mut found: Vec<Found> = found.collect();
+        let mut found: Vec<Found> = self.all_by_files().filter(|found| found.answers_to(name)).collect();
         // An exact name before the beginning of another's id.
         found.sort_by_key(|found| !found.is_called(name));
         if found.len() > 1 && !found.iter().any(|found| found.is_called(name)) {
             let list = found.into_iter().map(|found| (found.container.id, found.container.name)).collect();
             return Err(several(name, list));
         }
-        Ok(found.into_iter().next())
+        if let Some(found) = found.into_iter().next() {
+            return Ok(Some(found));
+        }
+        for docker in &self.rootless {
+            if let Some(found) = docker.inspect(name).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The container with this id; its runtime may not have written everything down yet.
     pub async fn by_id(&self, id: &str) -> Option<Found> {
-        if let Some(docker) = &self.docker
-            && let Ok(Some(found)) = docker.inspect(id).await
-        {
-            return Some(found);
+        for docker in self.engines() {
+            if let Ok(Some(found)) = docker.inspect(id).await {
+                return Some(found);
+            }
         }
-        self.files.by_id(id)
+        self.files.iter().find_map(|files| files.by_id(id))
     }
 
     /// What plain runc or crun keeps under this name.
     pub fn plain(&self, name: &str) -> Option<Found> {
-        self.files.plain(name)
+        self.files.iter().find_map(|files| files.plain(name))
     }
 
     /// That nobody knows the container `name`: an error that lists what is known.
     pub async fn unknown(&self, name: &str) -> Error {
-        let mut names: Vec<String> = self.files.all().into_iter().flat_map(|found| found.names).collect();
-        if let Some(docker) = &self.docker {
+        let mut names: Vec<String> = self.all_by_files().flat_map(|found| found.names).collect();
+        for docker in self.engines() {
             names.extend(docker.names().await);
-        } else if names.is_empty() {
+        }
+        if self.engines().next().is_none() && names.is_empty() {
             return Docker::absent(&format!("could not look for the container {name}"));
         }
         let hint = match naming::near(name, names, NEAR).as_slice() {
             [] => "there are no containers; to record one from its start, add --wait and start it afterwards"
                 .into(),
-            near => format!("there are {}; for one that is started later, add --wait", near.join(", ")),
+            near => printable(&format!(
+                "there are {}; for one that is started later, add --wait",
+                near.join(", ")
+            )),
         };
         Error::usage(format!("there is no container {name}")).hint(hint)
     }
 
     /// Fails where no runtime could ever start the container that is waited for.
     pub fn require_any(&self) -> Result<()> {
-        if self.docker.is_some() || self.files.exist() {
+        if self.engines().next().is_some() || self.files.iter().any(files::Places::exist) {
             Ok(())
         } else {
             Err(Docker::absent("there is no container runtime to wait for"))
