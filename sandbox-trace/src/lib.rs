@@ -6,6 +6,8 @@
 
 pub mod apparmor;
 pub mod cli;
+pub mod compose;
+pub mod docker_syntax;
 pub mod doctor;
 pub mod emit;
 pub mod error;

@@ -1,0 +1,3 @@
+//! Compose files. Knows nothing of recordings.
+
+pub mod read;
