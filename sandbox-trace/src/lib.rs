@@ -7,6 +7,7 @@
 pub mod apparmor;
 pub mod cli;
 pub mod compose;
+pub mod docker_run;
 pub mod docker_syntax;
 pub mod doctor;
 pub mod emit;
