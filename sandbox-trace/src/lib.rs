@@ -5,6 +5,7 @@
 //! pure and runs unprivileged on any machine. `ARCHITECTURE.md` has the map.
 
 pub mod apparmor;
+pub mod audit;
 pub mod cli;
 pub mod compose;
 pub mod docker_run;
