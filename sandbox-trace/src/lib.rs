@@ -5,8 +5,11 @@
 //! pure and runs unprivileged on any machine. `ARCHITECTURE.md` has the map.
 
 pub mod apparmor;
+pub mod audit;
 pub mod cli;
 pub mod compose;
+pub mod docker_run;
+pub mod docker_syntax;
 pub mod doctor;
 pub mod emit;
 pub mod error;

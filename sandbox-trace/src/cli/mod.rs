@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the way from an error to an exit code.
 
+mod audit;
 mod doctor;
 mod emit_apparmor;
 mod emit_docker;
@@ -60,6 +61,8 @@ enum Command {
     Merge(merge::Args),
     /// Run a command under a seccomp profile.
     Run(run::Args),
+    /// Say what stands open in a container, a compose file, an OCI bundle or a docker run line.
+    Audit(Box<audit::Args>),
     /// Say what this host can do, and the fix for what it can't.
     Doctor(doctor::Args),
 }
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),
         Command::Run(args) => return run::main(args),
+        Command::Audit(args) => audit::main(context, &args),
         Command::Doctor(args) => doctor::main(context, args),
     };
     match outcome {

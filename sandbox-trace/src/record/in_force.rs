@@ -155,7 +155,7 @@ impl Status {
 }
 
 /// The filters of a process, newest first.
-fn read_filters(pid: u32) -> Result<Chain> {
+pub(super) fn read_filters(pid: u32) -> Result<Chain> {
     let failed = |what: &str, e: Errno, hint: &str| {
         Err(Error::host(format!("could not {what} process {pid} to read its seccomp filters"))
             .because(e)

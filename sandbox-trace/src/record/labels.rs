@@ -21,9 +21,7 @@ pub struct Labels {
 impl Labels {
     /// Looks at some of the target's processes.
     pub fn look(&mut self, processes: impl FnOnce() -> Vec<u32>) {
-        let enabled = *self.enabled.get_or_insert_with(|| {
-            std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
-        });
+        let enabled = *self.enabled.get_or_insert_with(has_apparmor);
         if !enabled || self.seen.len() >= MAX_LABELS {
             return;
         }
@@ -39,6 +37,11 @@ impl Labels {
     pub fn all(&self) -> Vec<BytePath> {
         self.seen.iter().cloned().collect()
     }
+}
+
+/// Whether this kernel has `AppArmor`, and it is on.
+pub fn has_apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
 }
 
 /// `docker-default (enforce)`, or `unconfined`.

@@ -12,6 +12,7 @@ mod checkpoint;
 mod clock;
 mod collect;
 mod command;
+mod confinement;
 mod container;
 mod counts;
 pub mod decode;
@@ -41,6 +42,7 @@ mod target;
 mod warnings;
 
 pub use self::collect::Boundary;
+pub use self::confinement::{Confinement, confinement};
 pub use self::in_force::{InForce, in_force};
 pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
 pub use self::target::TargetChoice;
