@@ -2,6 +2,7 @@
 
 mod doctor;
 mod emit_apparmor;
+mod emit_oci;
 mod emit_seccomp;
 mod live;
 mod merge;
@@ -49,6 +50,8 @@ enum Command {
     EmitSeccomp(emit_seccomp::Args),
     /// Write an AppArmor profile from recordings.
     EmitApparmor(emit_apparmor::Args),
+    /// Confine an OCI bundle: the whole sandbox in its config.json.
+    EmitOci(emit_oci::Args),
     /// Replay recordings against profiles: is anything needed blocked?
     Verify(verify::Args),
     /// Count what profiles admit: files of a root file system, system calls.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::main(context, args),
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
+        Command::EmitOci(args) => emit_oci::main(context, args),
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),

@@ -1,4 +1,7 @@
 //! Prints policy as files. Pure and deterministic: the same policy is the same bytes.
 
 pub mod apparmor;
+pub mod oci;
 pub mod seccomp;
+#[cfg(test)]
+pub(crate) mod testing;
