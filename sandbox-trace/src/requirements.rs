@@ -118,7 +118,21 @@ pub struct Requirements {
     pub losses: BTreeMap<String, u64>,
     /// What each recording tells of the run itself, in the order of the recordings.
     pub runs: Vec<Run>,
+    /// The folders between which files were renamed.
+    pub moves: Moves,
 }
+
+/// The folders out of and into which files were renamed, each with `/` at its end. Which went where is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Where the old names were.
+    pub from: BTreeSet<Vec<u8>>,
+    /// Where the new ones are.
+    pub into: BTreeSet<Vec<u8>>,
+}
+
+/// What a rename does to a folder.
+const NAMES: Access = Access::CREATE.union(Access::DELETE);
 
 /// One run: what was recorded, and what it consumed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -163,6 +177,9 @@ pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
                 Some(error) => asked_before_failing(error, &file.operations()?),
             };
             let missed = file.error.as_deref() == Some("ENOENT") && file.access == Access::READ;
+            if file.error.is_none() && file.access.intersects(NAMES) && file.is_renamed() {
+                fold.renamed(&file.path()?, file.access);
+            }
             if asked {
                 fold.file(&file.path()?, file.link_target(), file.access, file.owner, &file.by, at);
             } else if missed {
@@ -210,6 +227,18 @@ impl Fold {
         self.has_files = true;
     }
 
+    /// A file moved between these folders, as far as one recording tells.
+    fn renamed(&mut self, path: &[u8], access: Access) {
+        let own = path.strip_suffix(b"/").unwrap_or(path);
+        let folder =
+            own.iter().rposition(|byte| *byte == b'/').and_then(|at| own.get(..=at)).unwrap_or_default();
+        let moves = &mut self.out.moves;
+        let side = if access.intersects(Access::DELETE) { &mut moves.from } else { &mut moves.into };
+        if !side.contains(folder) {
+            side.insert(folder.to_vec());
+        }
+    }
+
     fn missed(&mut self, path: &[u8]) {
         self.out.missed.add(path, None, Access::READ, None, Occurrence::default());
     }
@@ -244,6 +273,12 @@ impl Fold {
         let failed = recording.failed.files.iter().filter(|file| {
             file.error.as_deref().is_some_and(|error| asked_before_failing(error, &file.operations))
         });
+        for file in &recording.files {
+            if file.access.intersects(NAMES) && file.operations.iter().any(|operation| operation == "rename")
+            {
+                self.renamed(file.path.as_bytes(), file.access);
+            }
+        }
         for file in recording.files.iter().chain(failed) {
             let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, .. } = file;
             let target = link_target.as_ref().map(BytePath::as_bytes);

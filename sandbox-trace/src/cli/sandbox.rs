@@ -91,6 +91,7 @@ impl Args {
             user: self.user.clone(),
             headroom: self.headroom,
             allow: allow.clone(),
+            allow_incomplete: self.allow_incomplete,
         };
         let sandbox = sandbox::sandbox(&needs, &options)?;
         let syscalls = syscalls::policy(

@@ -2,12 +2,21 @@
 //! profile. The one model that `emit-docker`, `emit-compose`, `emit-oci`, `emit-k8s` and `emit-systemd` print; each
 //! part says what it was told from. Knows no format.
 
+mod configuration;
+mod limits;
+mod network;
+mod places;
+#[cfg(test)]
+mod tests;
+mod written;
+
 use std::collections::BTreeSet;
 
+use super::danger;
 use crate::{
-    error::Result,
-    recording::{BytePath, Healthcheck, Port},
-    requirements::Requirements,
+    error::{Error, Result},
+    recording::{BytePath, Container, Healthcheck, Port, printable},
+    requirements::{Evidence, Requirements, Run, describe_losses},
 };
 
 /// A part of a sandbox, and the evidence for it.
@@ -18,6 +27,13 @@ pub struct Because<T> {
     /// Why: one line of plain text, without control characters, fit for a comment in any format that ends at the
     /// line's end.
     pub why: String,
+}
+
+impl<T> Because<T> {
+    /// A part with its evidence, which may hold what a recording says: it is made fit for a line of text.
+    pub fn new(value: T, why: impl AsRef<str>) -> Self {
+        Self { value, why: printable(why.as_ref()) }
+    }
 }
 
 /// The sandbox.
@@ -202,9 +218,160 @@ pub struct Options {
     pub headroom: u32,
     /// What is dangerous and given all the same, by name.
     pub allow: BTreeSet<String>,
+    /// Make a sandbox of recordings that lost or did not observe something.
+    pub allow_incomplete: bool,
 }
 
-/// Makes the sandbox.
+impl Options {
+    /// A measured peak with the headroom.
+    fn with_headroom(&self, peak: u64) -> u64 {
+        peak.saturating_add(peak.saturating_mul(u64::from(self.headroom)) / 100)
+    }
+}
+
+/// Makes the sandbox. Refuses what is dangerous and not allowed by name (exit 4), and what was not observed where that
+/// would leave something needed out (exit 3).
 pub fn sandbox(needs: &Requirements, options: &Options) -> Result<Sandbox> {
-    todo!("{needs:?}{options:?}")
+    let config = configuration::container(&needs.runs);
+    let mut notes = Vec::new();
+    if config.is_none() {
+        notes.push(
+            "no recording tells of a container: image, volumes, published ports and health check are not known"
+                .to_owned(),
+        );
+    }
+    let config = config.unwrap_or_default();
+    check_observed(needs, options, &config)?;
+    let mut asked = Vec::new();
+    let user = configuration::user(needs, &config, options)?;
+    let places = places::places(needs, &config, &user.value, options, &mut asked, &mut notes);
+    let network = network::network(needs, &config, options, &mut asked, &mut notes);
+    if !asked.is_empty() {
+        return Err(danger::refusal(&asked));
+    }
+    if config.privileged == Some(true) {
+        notes.push("it was recorded with all privileges (--privileged): none of that is given".into());
+    }
+    for (namespace, value) in &config.namespaces {
+        notes.push(format!(
+            "its {} namespace was {}: it gets one of its own",
+            printable(namespace),
+            printable(value)
+        ));
+    }
+    if !needs.losses.is_empty() {
+        notes.push(format!(
+            "made from incomplete recordings ({}): something needed may be missing",
+            describe_losses(&needs.losses)
+        ));
+    }
+    let in_memory = places.tmpfs.iter().map(|tmpfs| tmpfs.value.bytes).sum();
+    let limits = limits::limits(&needs.runs, in_memory, options, &mut notes);
+    let image = configuration::image(&config, options, &mut notes);
+    let command = configuration::command(&config);
+    let defaults = config.image_defaults.clone().unwrap_or_default();
+    Ok(Sandbox {
+        name: configuration::name(&needs.runs, &config, options)?,
+        image,
+        entrypoint: command.entrypoint,
+        command: command.words,
+        working_dir: config
+            .working_dir
+            .clone()
+            .filter(|dir| Some(dir) != defaults.working_dir.as_ref() && dir != "/")
+            .map(|dir| Because::new(dir, "as it was started")),
+        environment: config.environment.clone(),
+        user,
+        groups: config.groups.clone(),
+        capabilities: capabilities(needs),
+        read_only: places.read_only,
+        tmpfs: places.tmpfs,
+        volumes: places.volumes,
+        devices: places.devices,
+        network: network.network,
+        ports: network.ports,
+        listens: network.listens,
+        connects: network.connects,
+        families: network.families,
+        limits,
+        log: configuration::log(&config),
+        restart: configuration::restart(&config),
+        healthcheck: config
+            .healthcheck
+            .clone()
+            .filter(|check| Some(check) != defaults.healthcheck.as_ref())
+            .map(|check| Because::new(check, "as it was started")),
+        stop_signal: config
+            .stop_signal
+            .clone()
+            .filter(|signal| Some(signal) != defaults.stop_signal.as_ref()),
+        init: config.init == Some(true),
+        sysctls: config.sysctls.clone().into_iter().collect(),
+        writes: places.writes,
+        executes_from: places.executes_from,
+        makes_code: makes_code(needs),
+        notes,
+    })
+}
+
+/// Refuses to take away what was not looked at.
+fn check_observed(needs: &Requirements, options: &Options, config: &Container) -> Result<()> {
+    if options.allow_incomplete {
+        return Ok(());
+    }
+    let root = needs.runs.iter().flat_map(|run| &run.credentials).any(|credential| credential.uid == 0);
+    let blind = |kind: &str| needs.unobserved.contains(kind);
+    let missing = if blind("files") {
+        "file accesses"
+    } else if blind("network") {
+        "uses of the network"
+    } else if blind("capabilities") && root && config.rootless != Some(true) {
+        "capabilities (and it ran as root)"
+    } else {
+        return Ok(());
+    };
+    Err(Error::incomplete(format!("a recording could not see {missing}: a sandbox without them may block something needed"))
+        .hint(
+            "record where `sandbox-trace doctor` says that they can be seen (capabilities: Linux 6.14, or --hooks lsm \
+             from 5.17), or accept it with --allow-incomplete",
+        ))
+}
+
+fn capabilities(needs: &Requirements) -> Vec<Because<String>> {
+    needs
+        .capabilities
+        .iter()
+        .map(|(name, (_, evidence))| Because::new(name.to_uppercase(), used(evidence)))
+        .collect()
+}
+
+/// `used 3 times by /usr/bin/nginx, first 0.2 s into the run`
+fn used(evidence: &Evidence) -> String {
+    let times = match evidence.count {
+        0 => String::new(),
+        1 => "once ".to_owned(),
+        n => format!("{} times ", crate::output::grouped(n)),
+    };
+    format!("used {times}by {}", evidence.who())
+}
+
+/// Whether memory was made executable that could be written before, as a just-in-time compiler does.
+fn makes_code(needs: &Requirements) -> bool {
+    const EXEC: u64 = 4;
+    const WRITE_EXEC: u64 = 6;
+    needs.syscalls.iter().any(|((_, name), need)| {
+        let bits = match name.as_str() {
+            "mprotect" | "pkey_mprotect" => EXEC,
+            "mmap" | "mmap2" => WRITE_EXEC,
+            _ => return false,
+        };
+        // Arguments that were not recorded may be any.
+        need.args.is_empty()
+            || need.args.keys().any(|tuple| tuple.get(&2).is_none_or(|prot| prot & bits == bits))
+    })
+}
+
+/// The runs that were of a container.
+fn containers(runs: &[Run]) -> impl Iterator<Item = &Container> {
+    runs.iter().filter_map(|run| run.container.as_ref())
 }

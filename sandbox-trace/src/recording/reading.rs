@@ -56,6 +56,12 @@ impl FileRef<'_> {
         self.link_target.as_ref().map(BytePath::as_bytes)
     }
 
+    /// Whether a name was given to something that had another, or taken from it.
+    pub fn is_renamed(&self) -> bool {
+        // An operation's name is a word: it stands for itself in JSON.
+        self.operations.get().contains("\"rename\"")
+    }
+
     /// The operations.
     pub fn operations(&self) -> Result<Vec<String>, String> {
         serde_json::from_str(self.operations.get()).map_err(|e| e.to_string())
