@@ -12,6 +12,7 @@ pub mod error;
 pub mod explain;
 pub mod kernel;
 pub mod linux;
+pub mod oci;
 pub mod output;
 pub mod policy;
 pub mod program;

@@ -1,19 +1,16 @@
 //! Docker's API, through its unix socket.
 
+mod describe;
+
 use std::path::{Path, PathBuf};
 
 use bollard::{
-    API_DEFAULT_VERSION,
-    errors::Error as ApiError,
-    models::{ContainerInspectResponse, MountPoint},
-    query_parameters::ListContainersOptionsBuilder,
+    API_DEFAULT_VERSION, errors::Error as ApiError, query_parameters::ListContainersOptionsBuilder,
 };
 
+use self::describe::{found, plain};
 use super::Found;
-use crate::{
-    error::{Error, Result},
-    recording::{Container, Mount},
-};
+use crate::error::{Error, Result};
 
 const SOCKET: &str = "/var/run/docker.sock";
 /// How long an answer may take, in seconds. While Docker starts a container it does not answer for it.
@@ -54,26 +51,49 @@ impl Docker {
         }
         match self.api.inspect_container(name, None).await {
             Ok(answer) => {
-                let mut found = found(answer);
-                if let Some(image) = &found.container.image_id
-                    && let Ok(image) = self.api.inspect_image(image).await
-                {
-                    found.container.image_digest = image.repo_digests.unwrap_or_default().into_iter().next();
-                }
-                Ok(Some(found))
+                let image = answer.image.as_deref().unwrap_or_default();
+                let image = self.api.inspect_image(image).await.ok();
+                Ok(Some(found(answer, image, self.rootless().await)))
             }
             Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(ApiError::DockerResponseServerError { message, .. })
+                if message.to_ascii_lowercase().contains("multiple ids") =>
+            {
+                Err(super::several(name, self.beginning_with(name).await))
+            }
             Err(error) => {
                 Err(Error::host(format!("Docker did not tell of the container {name}")).because(error))
             }
         }
     }
 
+    /// Whether the engine runs without root; `None` if it doesn't say.
+    async fn rootless(&self) -> Option<bool> {
+        let options = self.api.info().await.ok()?.security_options?;
+        Some(options.iter().any(|option| option.split(',').any(|part| part == "name=rootless")))
+    }
+
     /// The names of all containers; none if Docker doesn't say.
     pub async fn names(&self) -> Vec<String> {
+        self.list().await.into_iter().flat_map(|(_, names)| names).collect()
+    }
+
+    /// The containers whose ids begin so: the beginning of the id, and the name.
+    async fn beginning_with(&self, id: &str) -> Vec<(String, String)> {
+        let list = self.list().await.into_iter().filter(|(own, _)| own.starts_with(id));
+        list.map(|(id, names)| (id, names.into_iter().next().unwrap_or_default())).collect()
+    }
+
+    /// All containers: id and names.
+    async fn list(&self) -> Vec<(String, Vec<String>)> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let list = self.api.list_containers(Some(options)).await.unwrap_or_default();
-        list.into_iter().flat_map(|c| c.names.unwrap_or_default()).map(|name| plain(&name)).collect()
+        list.into_iter()
+            .map(|c| {
+                let names = c.names.unwrap_or_default().iter().map(|name| plain(name)).collect();
+                (c.id.unwrap_or_default(), names)
+            })
+            .collect()
     }
 }
 
@@ -92,77 +112,5 @@ fn socket() -> Result<Option<PathBuf>> {
             }
         }
         _ => Ok(Some(PathBuf::from(SOCKET)).filter(|path| path.exists())),
-    }
-}
-
-/// Docker writes names with a slash before them.
-fn plain(name: &str) -> String {
-    name.strip_prefix('/').unwrap_or(name).to_owned()
-}
-
-fn found(answer: ContainerInspectResponse) -> Found {
-    let state = answer.state.unwrap_or_default();
-    let config = answer.config.unwrap_or_default();
-    let host = answer.host_config.unwrap_or_default();
-    let name = plain(&answer.name.unwrap_or_default());
-    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let privileged = host.privileged.unwrap_or_default();
-    let (mut seccomp, mut others) = (None, Vec::new());
-    for option in host.security_opt.unwrap_or_default() {
-        match option.split_once(['=', ':']) {
-            // The client sends the file's contents: what matters here is that there is one.
-            Some(("seccomp", "unconfined")) => seccomp = Some("unconfined"),
-            Some(("seccomp", "builtin")) => seccomp = Some("default"),
-            Some(("seccomp", _)) => seccomp = Some("custom"),
-            Some(("apparmor", _)) => {}
-            _ => others.push(option),
-        }
-    }
-    let seccomp = seccomp.unwrap_or(if privileged { "unconfined" } else { "default" });
-    let mut mounts: Vec<Mount> = answer.mounts.unwrap_or_default().into_iter().map(mount).collect();
-    mounts.extend(host.tmpfs.unwrap_or_default().into_iter().map(|(target, options)| Mount {
-        target: target.into_bytes().into(),
-        source: None,
-        kind: "tmpfs".into(),
-        mode: if options.split(',').any(|o| o == "ro") { "ro" } else { "rw" }.into(),
-        volume: None,
-        options: options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect(),
-    }));
-    mounts.sort();
-    mounts.dedup();
-    Found {
-        pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0),
-        restarting: state.restarting.unwrap_or_default(),
-        names: vec![name.clone()],
-        container: Container {
-            runtime: "docker".into(),
-            id: answer.id.unwrap_or_default(),
-            name,
-            image: text(config.image),
-            image_id: text(answer.image),
-            image_digest: None,
-            oci_runtime: text(host.runtime),
-            user: text(config.user),
-            network_mode: text(host.network_mode),
-            privileged: Some(privileged),
-            read_only: Some(host.readonly_rootfs.unwrap_or_default()),
-            capabilities_added: host.cap_add.unwrap_or_default(),
-            capabilities_dropped: host.cap_drop.unwrap_or_default(),
-            seccomp: Some(seccomp.into()),
-            apparmor: text(answer.app_armor_profile),
-            security_options: others,
-            mounts,
-            ..Container::default()
-        },
-    }
-}
-
-fn mount(point: MountPoint) -> Mount {
-    Mount {
-        target: point.destination.unwrap_or_default().into_bytes().into(),
-        source: point.source.filter(|source| !source.is_empty()).map(|source| source.into_bytes().into()),
-        kind: point.typ.unwrap_or_else(|| "bind".into()),
-        mode: if point.rw == Some(false) { "ro" } else { "rw" }.into(),
-        ..Mount::default()
     }
 }

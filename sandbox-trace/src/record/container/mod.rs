@@ -11,7 +11,7 @@ use std::path::Path;
 use self::docker::Docker;
 use crate::{
     error::{Error, Result},
-    recording::Container,
+    recording::{Container, printable},
 };
 
 /// How many near names a message lists.
@@ -31,13 +31,40 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether this is one of its names.
+    fn is_called(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
     /// Whether a person means this container by `name`: one of its names, its id or the beginning of its id.
     pub fn answers_to(&self, name: &str) -> bool {
         const SHORTEST: usize = 3;
-        self.names.iter().any(|own| own == name)
+        self.is_called(name)
             || self.container.id == name
             || (name.len() >= SHORTEST && naming::is_hex(name) && self.container.id.starts_with(name))
     }
+}
+
+/// That a name means several containers, each given as its id and its name.
+fn several(name: &str, mut containers: Vec<(String, String)>) -> Error {
+    /// As much of an id as runtimes print.
+    const SHORT: usize = 12;
+    containers.sort();
+    let more = containers.len().saturating_sub(NEAR);
+    let mut list: Vec<String> = containers
+        .iter()
+        .take(NEAR)
+        .map(|(id, own)| {
+            let id = id.get(..SHORT.max(name.len() + 1)).unwrap_or(id);
+            if own.is_empty() { printable(id) } else { printable(&format!("{id} ({own})")) }
+        })
+        .collect();
+    if more > 0 {
+        list.push(format!("{more} more"));
+    }
+    let what = if list.is_empty() { String::new() } else { format!(": {}", list.join(", ")) };
+    Error::usage(format!("{name} is the beginning of several containers' ids{what}"))
+        .hint("write more of the id, or the name")
 }
 
 /// The runtimes of this host.
@@ -63,15 +90,12 @@ impl Runtimes {
         let found = self.files.all().into_iter().filter(|found| found.answers_to(name));
         let mut found: Vec<Found> = found.collect();
         // An exact name before the beginning of another's id.
-        found.sort_by_key(|found| !found.names.iter().any(|own| own == name));
-        let several = found.len() > 1 && !found.iter().any(|f| f.names.iter().any(|own| own == name));
-        match found.into_iter().next() {
-            Some(_) if several => {
-                Err(Error::usage(format!("{name} is the beginning of several containers' ids"))
-                    .hint("write more of the id, or the name"))
-            }
-            found => Ok(found),
+        found.sort_by_key(|found| !found.is_called(name));
+        if found.len() > 1 && !found.iter().any(|found| found.is_called(name)) {
+            let list = found.into_iter().map(|found| (found.container.id, found.container.name)).collect();
+            return Err(several(name, list));
         }
+        Ok(found.into_iter().next())
     }
 
     /// The container with this id; its runtime may not have written everything down yet.
