@@ -4,6 +4,7 @@ mod doctor;
 mod emit_apparmor;
 mod emit_oci;
 mod emit_seccomp;
+mod emit_systemd;
 mod live;
 mod merge;
 mod record;
@@ -52,6 +53,8 @@ enum Command {
     EmitApparmor(emit_apparmor::Args),
     /// Confine an OCI bundle: the whole sandbox in its config.json.
     EmitOci(emit_oci::Args),
+    /// Write a drop-in that confines a service of systemd.
+    EmitSystemd(emit_systemd::Args),
     /// Replay recordings against profiles: is anything needed blocked?
     Verify(verify::Args),
     /// Count what profiles admit: files of a root file system, system calls.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
         Command::EmitOci(args) => emit_oci::main(context, args),
+        Command::EmitSystemd(args) => emit_systemd::main(context, args),
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),

@@ -3,5 +3,6 @@
 pub mod apparmor;
 pub mod oci;
 pub mod seccomp;
+pub mod systemd;
 #[cfg(test)]
 pub(crate) mod testing;
