@@ -20,5 +20,6 @@ pub mod seccomp;
 pub mod setup;
 pub mod strace;
 pub mod synthetic;
+pub mod systemd;
 pub mod vm;
 pub mod workloads;
