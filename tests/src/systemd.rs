@@ -45,6 +45,7 @@ for device in null zero full random urandom tty; do
 done
 touch "$R/dev/kmsg"
 mount --bind "$1/out/log" "$R/dev/kmsg"
+ln -s pts/ptmx "$R/dev/ptmx"
 mkdir "$R/dev/pts" "$R/dev/shm" "$R/dev/mqueue" "$R/old"
 mount -t devpts -o newinstance devpts "$R/dev/pts"
 cd "$R"

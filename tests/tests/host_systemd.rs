@@ -14,7 +14,7 @@ use sandbox_trace_tests::{
     systemd::{Ended, Machine, UNIT},
 };
 
-/// What `systemd-analyze security` may find, in tenths. It gives 9.6 to a service without options.
+/// What `systemd-analyze security` may find, in tenths. It gives 9.5 to a service without options.
 const EXPOSURE: &str = "25";
 
 /// Records the agent as it runs on this machine.

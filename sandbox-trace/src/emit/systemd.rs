@@ -1,5 +1,5 @@
 //! Sandbox → a drop-in for a service of systemd: every option of systemd.exec(5) that takes nothing away that a
-//! recording shows to be needed, each with its evidence as a comment. For systemd 250 and later.
+//! recording shows to be needed, each with its evidence as a comment. Made for systemd 252.
 //!
 //! What an option takes away is decided in the modules below, each for one kind; how it is written, here and in
 //! `word`.

@@ -217,7 +217,9 @@ fn object_path(pattern: &Pattern) -> Option<String> {
                 out.push_str(std::str::from_utf8(bytes).ok()?);
             }
             Piece::Glob(glob) if glob == NUMBER => out.push('*'),
-            Piece::Glob(glob) if glob == "*" || glob == "**" => out.push_str(glob),
+            Piece::Glob(glob) if glob.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-*?".contains(&b)) => {
+                out.push_str(glob);
+            }
             Piece::Glob(glob) if glob == "@{PROC}/@{pid}" => out.push_str("/proc/@{pid}"),
             Piece::Glob(glob) if glob == "@{tid}" => out.push_str("@{tid}"),
             // A class of characters stands for one of them.
@@ -263,6 +265,8 @@ mod tests {
             (vec![literal("/tmp/"), glob(NUMBER)], Some("/tmp/*")),
             (vec![glob("@{PROC}/@{pid}"), literal("/stat")], Some("/proc/@{pid}/stat")),
             (vec![literal("/tmp/"), glob("[0-9a-f]")], Some("/tmp/?")),
+            (vec![literal("/tmp/"), glob("[^.]*")], Some("/tmp/*")),
+            (vec![literal("/usr/lib/"), glob("**.so")], Some("/usr/lib/**.so")),
             (vec![literal("/a b")], None),
             (vec![literal("/a,\n/** rwx")], None),
             (vec![literal("/a"), glob("{b,c}")], None),

@@ -48,7 +48,8 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
         .architectures
         .iter()
         .map(|arch| match arch {
-            Arch::X8664 => "x86-64",
+            // What is recorded runs on x86-64.
+            Arch::X8664 => "native",
             Arch::I386 => "x86",
             Arch::X32 => "x32",
         })

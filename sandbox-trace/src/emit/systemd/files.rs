@@ -29,6 +29,9 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
     } else {
         out.set("ProtectHome", "read-only", "It used files there; those that it wrote are named above.");
     }
+    if !parts.called(&["mount", "umount2", "move_mount", "mount_setattr"]) {
+        out.set("PrivateMounts", "yes", "It mounted nothing.");
+    }
     no_exec(parts, &writes, out);
     devices(parts, out);
     proc(parts, out);
