@@ -173,6 +173,8 @@ layout! {
     task_flags: "task_struct.flags",
     cred_effective: "cred.cap_effective",
     cred_user_ns: "cred.user_ns",
+    task_real_cred: "task_struct.real_cred",
+    cred_permitted: "cred.cap_permitted",
 }
 
 // SAFETY: repr(C), integers only, and no padding: two u64, then an even number of u32 is checked below.

@@ -6,6 +6,7 @@
 
 pub mod apparmor;
 pub mod cli;
+pub mod compose;
 pub mod doctor;
 pub mod emit;
 pub mod error;

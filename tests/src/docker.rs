@@ -22,8 +22,8 @@ pub const IMAGE: &str = "sandbox-trace-test";
 /// A dockerd with its own data, socket and containers; it ends with the test.
 #[derive(Debug)]
 pub struct Engine {
-    // Kept for their `Drop`, in this order: the engine must end before its folder goes.
-    _process: Background,
+    // In this order, for their `Drop`: the engine must end before its folder goes.
+    process: Background,
     dir: tempfile::TempDir,
     client: PathBuf,
 }
@@ -41,7 +41,24 @@ impl Engine {
         Self::start_by(command)
     }
 
-    fn start_by(mut dockerd: Command) -> Result<Self> {
+    /// As [`Engine::start`], with bridges, a packet filter and published ports: all in a network namespace of its own,
+    /// which [`Engine::inside`] reaches. This machine's own networks are left alone.
+    pub fn start_with_networks() -> Result<Self> {
+        let mut command = Command::new(require("unshare")?);
+        command
+            .args(["--net", "sh", "-ec", "ip link set lo up; exec \"$0\" \"$@\""])
+            .arg(require("dockerd")?);
+        require("ip")?;
+        require("iptables")?;
+        Self::start_on(command, &[])
+    }
+
+    fn start_by(dockerd: Command) -> Result<Self> {
+        // The agent needs its loopback alone: leave the machine's bridges and packet filter as they are.
+        Self::start_on(dockerd, &["--bridge=none", "--iptables=false", "--ip6tables=false"])
+    }
+
+    fn start_on(mut dockerd: Command, options: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("dockerd.log");
         let output = fs::File::create(&log)?;
@@ -55,8 +72,7 @@ impl Engine {
             .arg(path("pid"))
             .arg("--host")
             .arg(socket(dir.path()))
-            // The agent needs its loopback alone: leave the machine's bridges and packet filter as they are.
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(options)
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -73,7 +89,7 @@ impl Engine {
             ask.arg("--host").arg(socket(dir.path())).arg("version");
             Ok(command::run(&mut ask)?.status.success())
         })?;
-        let engine = Self { _process: process, dir, client };
+        let engine = Self { process, dir, client };
         engine.import_image()?;
         Ok(engine)
     }
@@ -82,9 +98,7 @@ impl Engine {
         let root = self.dir.path().join("image");
         fs::create_dir(&root)?;
         rootfs::build(&root)?;
-        let archive = self.dir.path().join("image.tar");
-        succeed(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."))?;
-        succeed(self.docker().arg("import").arg(&archive).arg(IMAGE)).map(drop)
+        self.import(&root, &[], IMAGE)
     }
 
     /// What `DOCKER_HOST` must be for this engine.
@@ -95,6 +109,26 @@ impl Engine {
     /// Where the engine keeps everything: no container has such a path.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A program in the engine's network namespace: where its published ports are.
+    pub fn inside(&self, program: &OsStr) -> Result<Command> {
+        let mut command = Command::new(require("nsenter")?);
+        command.arg(format!("--net=/proc/{}/ns/net", self.process.0.id())).arg(program);
+        Ok(command)
+    }
+
+    /// Imports a root file system as an image, with changes as a Dockerfile writes them.
+    pub fn import(&self, root: &Path, changes: &[&str], image: &str) -> Result<()> {
+        let archive = self.dir.path().join("image.tar");
+        succeed(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(root).arg("."))?;
+        let mut command = self.docker();
+        command.arg("import");
+        for change in changes {
+            command.args(["--change", change]);
+        }
+        succeed(command.arg(&archive).arg(image))?;
+        fs::remove_file(archive).map_err(Into::into)
     }
 
     /// `docker ARGS…`, which must succeed; gives what it wrote.

@@ -11,6 +11,7 @@ pub mod command;
 pub mod confined;
 pub mod docker;
 pub mod memory;
+pub mod openclaw;
 pub mod product;
 pub mod recorded;
 pub mod refusal;

@@ -309,9 +309,25 @@ pub fn exited<const E: u8>() {
     }
 }
 
-/// The kernel asked whether the task has a capability. `flags` are the record's.
+/// Whether a question is about credentials that a file system has lent the task: overlayfs looks at the files below it
+/// with those of whoever mounted it, who is root. What the task itself may do was asked before that.
+///
+/// `access(2)` acts with credentials of its own making, too, but those are the task's: no more than it is permitted.
 #[inline(always)]
-pub fn capability(capability: u32, ret: i32, flags: u32) {
+fn is_lent(task: u64, cred: u64, nr: u32, capability: u32) -> bool {
+    const ACCESS: [u32; 3] = [21, 269, 439];
+    let own: u64 = read_or_zero(task + off!(task_real_cred) as u64);
+    let acting: u64 = read_or_zero(task + off!(task_cred) as u64);
+    if own == acting || cred != acting || nr == record::IO_URING {
+        return false;
+    }
+    let permitted: u64 = read_or_zero(own + off!(cred_permitted) as u64);
+    !(ACCESS[0] == nr || ACCESS[1] == nr || ACCESS[2] == nr) || permitted >> (capability & 63) & 1 == 0
+}
+
+/// The kernel asked whether the task has a capability, of these credentials. `flags` are the record's.
+#[inline(always)]
+pub fn capability(cred: u64, capability: u32, ret: i32, flags: u32) {
     /// `linux/sched.h`: a thread of io_uring or vhost, which makes no calls of its own.
     const PF_IO_WORKER: u32 = 0x10;
     let task = task::address();
@@ -322,6 +338,9 @@ pub fn capability(capability: u32, ret: i32, flags: u32) {
         nr = u32::MAX;
     } else if read_or_zero::<u32>(task + off!(task_flags) as u64) & PF_IO_WORKER != 0 {
         nr = record::IO_URING;
+    }
+    if is_lent(task, cred, nr, capability) {
+        return;
     }
     let who = task::identify_current::<LOOPS>();
     let errno = if ret < 0 { (-ret) as u32 } else { 0 };

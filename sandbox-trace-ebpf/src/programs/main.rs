@@ -133,8 +133,8 @@ fn cap_capable(ctx: RawTracePointContext) -> i32 {
     if task::is_recorded::<LOOPS>(task::current::<LOOPS>()) {
         let words = ctx.as_ptr().cast::<u64>();
         // SAFETY: a raw tracepoint's context is its arguments, one u64 each; this one has five.
-        let (cap, ret) = unsafe { (*words.add(3), *words.add(4)) };
-        call::capability(cap as u32, ret as i32, 0);
+        let (cred, cap, ret) = unsafe { (*words, *words.add(3), *words.add(4)) };
+        call::capability(cred, cap as u32, ret as i32, 0);
     }
     0
 }

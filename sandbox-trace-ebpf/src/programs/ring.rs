@@ -331,7 +331,8 @@ fn path<const E: u8>(mnt: u64, dentry: u64) -> u64 {
 #[inline(always)]
 fn fill<const E: u8>(kind: u64, exe: u64, filters: u64) -> u64 {
     let Some(mut record) = under_way() else { return 0 };
-    let cred: u64 = get_or_zero::<E, _>(task::address() + off!(task_cred) as u64);
+    // Not what the task acts with for the moment: a file system may lend it its own.
+    let cred: u64 = get_or_zero::<E, _>(task::address() + off!(task_real_cred) as u64);
     // SAFETY: the helpers take nothing.
     let (pids, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
     let header = record.header();

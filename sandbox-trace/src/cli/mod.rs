@@ -2,6 +2,7 @@
 
 mod doctor;
 mod emit_apparmor;
+mod emit_docker;
 mod emit_k8s;
 mod emit_oci;
 mod emit_seccomp;
@@ -52,6 +53,8 @@ enum Command {
     EmitSeccomp(emit_seccomp::Args),
     /// Write an AppArmor profile from recordings.
     EmitApparmor(emit_apparmor::Args),
+    /// Write a docker run command for the whole sandbox, each flag with its evidence, from recordings.
+    EmitDocker(emit_docker::Args),
     /// Write a hardened Pod with its NetworkPolicy and profiles for Kubernetes.
     EmitK8s(emit_k8s::Args),
     /// Confine an OCI bundle: the whole sandbox in its config.json.
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::main(context, args),
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
+        Command::EmitDocker(args) => emit_docker::main(context, args),
         Command::EmitK8s(args) => emit_k8s::main(context, &args),
         Command::EmitOci(args) => emit_oci::main(context, args),
         Command::EmitSystemd(args) => emit_systemd::main(context, args),

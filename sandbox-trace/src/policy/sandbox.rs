@@ -7,6 +7,8 @@ mod limits;
 mod network;
 mod places;
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 mod written;
 

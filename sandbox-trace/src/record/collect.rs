@@ -25,6 +25,7 @@ use super::{
     meaning::{access_of, named},
     roots::Roots,
     seen::ExeId,
+    storage::{self, Storages},
     strings::{StringId, Strings},
 };
 use crate::{kernel::tracer::Count, recording::Access};
@@ -72,6 +73,7 @@ pub struct Collector {
     roots: Roots,
     pub(super) filters: Filters,
     pub(super) identities: Identities,
+    pub(super) storages: Storages,
     /// Paths that a directory was seen at, with their slash.
     directories: HashSet<StringId>,
     /// Distinct facts so far, for the progress line.
@@ -329,6 +331,9 @@ impl Collector {
         owner: Option<bool>,
         link_target: Option<&[u8]>,
     ) {
+        if header.errno == 0 && access.intersects(storage::WRITES) {
+            self.written(header, path);
+        }
         let exe = self.exe(header);
         self.facts(header, exe);
         let path = self.string(path);
@@ -358,6 +363,15 @@ impl Collector {
         self.other_bytes += bytes;
         self.distinct.paths += u64::from(known.is_none() && header.errno == 0);
         self.link(header.key, number.map_or(FactId::NONE, FactId::file));
+    }
+
+    /// Something was written: from now on its folder is looked at.
+    fn written(&mut self, header: &Header, path: &[u8]) {
+        let place = Self::place(header);
+        if let Some(folder) = self.storages.wanted(place, path) {
+            let own = header.class & class::ELSEWHERE == 0;
+            self.storages.ask(place, self.roots.of(header).root, own, folder);
+        }
     }
 
     fn exec(&mut self, header: &Header, path: Vec<u8>, script: Option<Name>) {
@@ -497,13 +511,16 @@ impl Collector {
     }
 
     /// Waits a moment for what is not known yet of executables.
-    pub fn wait_for_identities(&mut self) {
+    pub fn finish(&mut self) {
+        // First: what the target had mounted may go any moment.
+        self.storages.finish();
         self.identities.wait();
     }
 
     /// To be called now and then.
     pub fn tidy(&mut self) {
         self.roots.tidy();
+        self.storages.take();
     }
 
     /// Whether any task ran an image from inside another mount namespace.

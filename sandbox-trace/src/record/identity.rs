@@ -31,6 +31,8 @@ use super::{build_id, seen::ExeId};
 const WAITING: usize = 128;
 /// Files above this are not hashed.
 const MAX_HASHED: u64 = 64 << 20;
+/// Source: include/uapi/linux/magic.h
+const TMPFS: i64 = 0x0102_1994;
 /// How long the end of a recording waits for those under way.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -157,12 +159,11 @@ fn open(root: &File, path: &[u8]) -> Option<File> {
 
 /// Whether the file's file system is one that answers by itself: not a process's (FUSE), a server's, or the
 /// kernel's own, whose files have no end.
-fn answers(file: &File) -> bool {
+pub fn answers(file: &File) -> bool {
     // Source: include/uapi/linux/magic.h
     const EXT: i64 = 0xef53;
     const XFS: i64 = 0x5846_5342;
     const BTRFS: i64 = 0x9123_683e;
-    const TMPFS: i64 = 0x0102_1994;
     const OVERLAY: i64 = 0x794c_7630;
     const SQUASHFS: i64 = 0x7371_7368;
     const EROFS: i64 = 0xe0f5_e1e2;
@@ -174,6 +175,11 @@ fn answers(file: &File) -> bool {
         Err(_) => return false,
     };
     [EXT, XFS, BTRFS, TMPFS, OVERLAY, SQUASHFS, EROFS, F2FS, ZFS, RAMFS].contains(&magic)
+}
+
+/// Whether the file's file system is a tmpfs.
+pub fn is_in_memory(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|stat| stat.filesystem_type() == FsType(TMPFS))
 }
 
 fn sha256(file: &File) -> Option<String> {

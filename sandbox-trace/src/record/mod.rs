@@ -34,6 +34,7 @@ mod saturation;
 mod scope;
 mod seen;
 mod session;
+mod storage;
 mod store;
 mod strings;
 mod target;

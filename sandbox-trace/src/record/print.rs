@@ -49,7 +49,8 @@ fn is_wanted(boundary: Boundary, of: u8) -> bool {
 /// Fills in what was collected, all but the file accesses, which come back apart. `start_ns` is when the recording
 /// began, on the clock of the facts.
 pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording: &mut Recording) -> Accesses {
-    let Collector { mut by_place, files, strings, exes, counts, filters, identities, .. } = collector;
+    let Collector { mut by_place, files, strings, exes, counts, filters, identities, storages, .. } =
+        collector;
     let tallies = counts.tally(files.len());
     for facts in &mut by_place {
         facts.settle(&tallies);
@@ -67,6 +68,9 @@ pub fn print(collector: Collector, boundary: Boundary, start_ns: u64, recording:
         recording.target.seccomp = Some(Seccomp { filters, attributed });
     }
     recording.warnings.extend(facts.doubts());
+    let (storage, unmeasured) = storages.results(|of| is_wanted(boundary, of));
+    recording.resources.storage = storage;
+    recording.warnings.extend(unmeasured);
     let mut used: BTreeSet<ExeId> = facts.executed.clone();
     used.extend(facts.calls.values().flat_map(|call| call.seen.by.iter()));
     used.extend(facts.network.values().flat_map(|socket| socket.seen.by.iter()));

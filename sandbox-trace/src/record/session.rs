@@ -339,7 +339,7 @@ impl<'a> Session<'a> {
         self.drain(ring.get_mut());
         priority::lower();
         self.settle()?;
-        self.collector.wait_for_identities();
+        self.collector.finish();
         self.conclude(ended, began)
     }
 

@@ -129,6 +129,7 @@ pub fn all() -> Vec<Component> {
             TEST,
         ),
         component("iptables", "dockerd's networks", Command("iptables"), Packages(&["iptables"]), TEST),
+        component("ip", "the networks of the tests' engine", Command("ip"), Packages(&["iproute2"]), TEST),
         component(
             "busybox",
             "the test guest's shell and tools",

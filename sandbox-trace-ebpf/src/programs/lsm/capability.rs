@@ -28,7 +28,7 @@ fn lsm_capable(ctx: FExitContext) -> i32 {
     if answer != 0 && is_held(cred as u64, namespace, capability) {
         flags |= flag::REFUSED;
     }
-    call::capability(capability, answer, flags);
+    call::capability(cred as u64, capability, answer, flags);
     0
 }
 
