@@ -21,5 +21,6 @@ pub mod seccomp;
 pub mod setup;
 pub mod strace;
 pub mod synthetic;
+pub mod systemd;
 pub mod vm;
 pub mod workloads;

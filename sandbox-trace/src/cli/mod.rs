@@ -4,7 +4,10 @@ mod audit;
 mod doctor;
 mod emit_apparmor;
 mod emit_docker;
+mod emit_k8s;
+mod emit_oci;
 mod emit_seccomp;
+mod emit_systemd;
 mod live;
 mod merge;
 mod record;
@@ -53,6 +56,12 @@ enum Command {
     EmitApparmor(emit_apparmor::Args),
     /// Write a docker run command for the whole sandbox, each flag with its evidence, from recordings.
     EmitDocker(emit_docker::Args),
+    /// Write a hardened Pod with its NetworkPolicy and profiles for Kubernetes.
+    EmitK8s(emit_k8s::Args),
+    /// Confine an OCI bundle: the whole sandbox in its config.json.
+    EmitOci(emit_oci::Args),
+    /// Write a drop-in that confines a service of systemd.
+    EmitSystemd(emit_systemd::Args),
     /// Replay recordings against profiles: is anything needed blocked?
     Verify(verify::Args),
     /// Count what profiles admit: files of a root file system, system calls.
@@ -104,6 +113,9 @@ pub fn main() -> ExitCode {
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
         Command::EmitDocker(args) => emit_docker::main(context, args),
+        Command::EmitK8s(args) => emit_k8s::main(context, &args),
+        Command::EmitOci(args) => emit_oci::main(context, args),
+        Command::EmitSystemd(args) => emit_systemd::main(context, args),
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),

@@ -2,6 +2,11 @@
 
 pub mod apparmor;
 pub mod docker;
+pub mod k8s;
+pub mod oci;
 pub mod quantity;
 pub mod seccomp;
 pub mod shell;
+pub mod systemd;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use sandbox_trace_tests::vm::Kernel;
 
-use super::{Purpose, guest};
+use super::{Purpose, guest, install};
 use crate::{build_ebpf, process};
 
 /// Something that a task needs.
@@ -37,6 +37,8 @@ pub enum Source {
     Kernel(Kernel),
     /// A QEMU that boots all of them.
     Qemu,
+    /// A program of a Python package, in a virtual environment of its own; made with these Debian packages.
+    Python(&'static str, &'static [&'static str]),
 }
 
 impl Component {
@@ -63,6 +65,9 @@ impl Component {
             Source::Kernel(kernel) => {
                 let (suite, meta) = guest::package(kernel);
                 format!("unpacked from the package behind {meta} in {suite}")
+            }
+            Source::Python(name, packages) => {
+                format!("Python package {name}, with package {}", packages.join(" "))
             }
             Source::Qemu => "package qemu-system-x86 (on Debian 12 from bookworm-backports)".to_owned(),
         }
@@ -179,6 +184,20 @@ pub fn all() -> Vec<Component> {
             TEST,
         ),
         component("crun", "a runtime under test", Command("crun"), Packages(&["crun"]), TEST),
+        component(
+            "systemd",
+            "runs services as they are emitted",
+            File("/lib/systemd/systemd"),
+            Packages(&["systemd"]),
+            TEST,
+        ),
+        component(
+            "kubernetes-validate",
+            "the schemas of Kubernetes's objects",
+            Function(has_kubernetes_validate),
+            Source::Python("kubernetes-validate", &["python3-venv"]),
+            TEST,
+        ),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
         component("qemu", "boots the test guests", Function(guest::has_qemu), Source::Qemu, TEST),
         guest_kernel("Linux 5.10", Kernel::V5_10),
@@ -206,6 +225,10 @@ pub fn all() -> Vec<Component> {
             EBPF,
         ),
     ]
+}
+
+fn has_kubernetes_validate() -> bool {
+    install::python_program("kubernetes-validate").is_file()
 }
 
 /// The guest has no C library at the time that busybox starts.

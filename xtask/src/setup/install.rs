@@ -1,6 +1,9 @@
 //! Installs components: with apt-get or with cargo.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Result, bail};
 
@@ -20,7 +23,7 @@ pub fn install(missing: &[&Component]) -> Result<()> {
     let mut kernels = Vec::new();
     for component in missing {
         match component.source {
-            Source::Packages(names) | Source::BpfLinker(names) => packages.extend(names),
+            Source::Packages(names) | Source::BpfLinker(names) | Source::Python(_, names) => packages.extend(names),
             Source::Kernel(kernel) => kernels.push(kernel),
             Source::Qemu => {}
         }
@@ -39,6 +42,7 @@ pub fn install(missing: &[&Component]) -> Result<()> {
             Source::Packages(_) | Source::Kernel(_) => {}
             Source::BpfLinker(_) => bpf_linker()?,
             Source::Qemu => guest::install_qemu()?,
+            Source::Python(name, _) => python(name)?,
         }
     }
     guest::fetch_kernels(&kernels)
@@ -70,4 +74,16 @@ fn bpf_linker() -> Result<()> {
             .arg(workspace::tools_dir())
             .env("LLVM_PREFIX", LLVM),
     )
+}
+
+/// Where a program of a Python package is. The tests look there too.
+pub fn python_program(name: &str) -> PathBuf {
+    workspace::tools_dir().join(name).join("bin").join(name)
+}
+
+/// Debian's Python: another one on PATH may lack the module that makes environments.
+fn python(name: &str) -> Result<()> {
+    let environment = workspace::tools_dir().join(name);
+    process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    process::run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", name]))
 }
