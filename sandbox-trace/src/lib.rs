@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod linux;
 pub mod output;
 pub mod policy;
+pub mod probe;
 pub mod program;
 pub mod record;
 pub mod recording;

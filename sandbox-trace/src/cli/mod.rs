@@ -5,6 +5,7 @@ mod emit_apparmor;
 mod emit_seccomp;
 mod live;
 mod merge;
+mod probe;
 mod record;
 mod run;
 mod sandbox;
@@ -55,6 +56,8 @@ enum Command {
     Width(width::Args),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
+    /// Try, from inside a running container, what its confinement stops.
+    Probe(probe::Args),
     /// Run a command under a seccomp profile.
     Run(run::Args),
     /// Say what this host can do, and the fix for what it can't.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),
+        Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
         Command::Doctor(args) => doctor::main(context, args),
     };
