@@ -120,7 +120,7 @@ fn collect(checks: &[Check], reader: OwnedFd, said: &mut dyn FnMut(usize, usize,
                     _ => Verdict::Unknown,
                 };
                 if let Some(place) = answers.get_mut(index) {
-                    *place = Some((verdict, words));
+                    *place = Some((verdict, crate::recording::printable(&words)));
                 }
             }
             Ok(Message::Difference(text)) => finished.differences.push(text),
@@ -148,7 +148,7 @@ fn collect(checks: &[Check], reader: OwnedFd, said: &mut dyn FnMut(usize, usize,
                 id: check.id.clone(),
                 title: check.title.clone(),
                 expected: check.expected.clone(),
-                seen: crate::recording::printable(&seen),
+                seen,
                 verdict,
                 why: check.why.to_owned(),
             }

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     probe::{Options, confinement::Plan, host},
     record::{InForce, Status},
-    recording::BytePath,
+    recording::{BytePath, printable},
     requirements::Requirements,
     seccomp::capabilities::Capabilities,
 };
@@ -285,7 +285,7 @@ fn network(pid: u32, plan: &Plan, in_force: &InForce) -> Network {
 fn interfaces(routes: &str, routes6: &str) -> Vec<String> {
     let four = routes.lines().skip(1).filter_map(|line| line.split_whitespace().next());
     let six = routes6.lines().filter_map(|line| line.split_whitespace().last());
-    let mut names: Vec<String> = four.chain(six).filter(|name| *name != "lo").map(str::to_owned).collect();
+    let mut names: Vec<String> = four.chain(six).filter(|name| *name != "lo").map(printable).collect();
     names.sort();
     names.dedup();
     names

@@ -86,6 +86,8 @@ pub fn take_on(plan: &Plan, how: How) -> Result<(), Step> {
         load::load(filter).or_else(step("load its seccomp filters"))?;
     }
     take_on_identity(plan, proc.as_raw_fd())?;
+    // What is owned must not be closed behind its owner's back.
+    drop(proc);
     // SAFETY: these take numbers alone. The first two are cleared by a change of user; a child that outlives the
     // process that watches it must end.
     unsafe {
