@@ -78,14 +78,20 @@ fn the_label_is_taken_on_and_refuses() -> Result<()> {
     };
     let check = |value: &Value, id: &str| {
         let checks = value["checks"].as_array().into_iter().flatten();
-        checks.filter(|check| check["id"] == id).map(|check| format!("{} {}", check["verdict"], check["seen"])).collect::<String>()
+        checks
+            .filter(|check| check["id"] == id)
+            .map(|check| format!("{} {}", check["verdict"], check["seen"]))
+            .collect::<String>()
     };
     let (caged, free) = (read("caged")?, read("free")?);
     ensure!(caged["confinement"]["apparmor"] == "caged (enforce)", "{}", caged["confinement"]);
     ensure!(free["confinement"]["apparmor"] == "unconfined", "{}", free["confinement"]);
     for id in ["write:/", "exec:/tmp", "write:/etc", "socket:netlink-route"] {
         let seen = check(&caged, id);
-        ensure!(seen.starts_with("\"closed\"") && (seen.contains("EACCES") || id == "write:/etc"), "caged {id}: {seen}");
+        ensure!(
+            seen.starts_with("\"closed\"") && (seen.contains("EACCES") || id == "write:/etc"),
+            "caged {id}: {seen}"
+        );
     }
     for id in ["write:/", "exec:/tmp", "socket:netlink-route", "apparmor"] {
         ensure!(check(&free, id).starts_with("\"open\""), "free {id}: {}", check(&free, id));
@@ -93,10 +99,22 @@ fn the_label_is_taken_on_and_refuses() -> Result<()> {
     for (name, value) in [("caged", &caged), ("free", &free)] {
         // The filter's own answer, and limits of version 2.
         ensure!(check(value, "bpf").contains("SIGSYS"), "{name}: {}", check(value, "bpf"));
-        ensure!(check(value, "pid-limit").contains("stopped after 18 (limit 20)"), "{name}: {}", check(value, "pid-limit"));
-        ensure!(check(value, "memory-limit").contains("ended by the kernel"), "{name}: {}", check(value, "memory-limit"));
+        ensure!(
+            check(value, "pid-limit").contains("stopped after 18 (limit 20)"),
+            "{name}: {}",
+            check(value, "pid-limit")
+        );
+        ensure!(
+            check(value, "memory-limit").contains("ended by the kernel"),
+            "{name}: {}",
+            check(value, "memory-limit")
+        );
         // A line of names and the container's one process.
-        ensure!(outcome.file(&format!("{name}.ps"))?.trim() == "2", "{name}: {}", outcome.file(&format!("{name}.ps"))?);
+        ensure!(
+            outcome.file(&format!("{name}.ps"))?.trim() == "2",
+            "{name}: {}",
+            outcome.file(&format!("{name}.ps"))?
+        );
     }
     Ok(())
 }

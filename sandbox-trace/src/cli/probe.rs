@@ -59,7 +59,8 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         return Ok(Exit::Clean);
     }
     // What was lost makes less expected, never more.
-    let needs = (!args.recordings.is_empty()).then(|| requirements::load(&args.recordings, true)).transpose()?;
+    let needs =
+        (!args.recordings.is_empty()).then(|| requirements::load(&args.recordings, true)).transpose()?;
     let mut expected = needs.as_ref().map(Expected::from_requirements).unwrap_or_default();
     if let Some(names) = &args.capabilities {
         expected.capabilities = Capabilities::parse(names)?;
@@ -85,7 +86,8 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         }
         if report.counts.open > 0 {
             let name = crate::recording::printable(&container);
-            context.note(format!("  next: sandbox-trace audit --container {name}   (which option closes what)"));
+            context
+                .note(format!("  next: sandbox-trace audit --container {name}   (which option closes what)"));
         }
     }
     Ok(if report.counts.open > 0 { Exit::Found } else { Exit::Clean })
@@ -104,8 +106,9 @@ fn list() -> String {
 /// The table: open boundaries first, then what could not be told, then what holds. Capabilities that the container
 /// does not have are one line.
 fn text(report: &Report) -> String {
-    let is_boring =
-        |check: &&Outcome| check.id.starts_with("capability:") && check.verdict == Verdict::Closed && check.seen == "not held";
+    let is_boring = |check: &&Outcome| {
+        check.id.starts_with("capability:") && check.verdict == Verdict::Closed && check.seen == "not held"
+    };
     let boring = report.checks.iter().filter(is_boring).count();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -118,7 +121,8 @@ fn text(report: &Report) -> String {
         }
     }
     if boring > 0 {
-        let words = if boring == 1 { "1 other capability".into() } else { format!("{boring} other capabilities") };
+        let words =
+            if boring == 1 { "1 other capability".into() } else { format!("{boring} other capabilities") };
         table.add_row([" ", &words, "not held", "not held", "closed"]);
     }
     let mut out: String =

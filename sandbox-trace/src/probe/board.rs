@@ -166,7 +166,11 @@ pub enum Arg<'a> {
 }
 
 /// A number as an argument, whatever its sign.
-#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a register holds the bits, whatever they mean")]
+#[allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "a register holds the bits, whatever they mean"
+)]
 pub fn n(number: i64) -> Arg<'static> {
     Arg::N(number as usize)
 }

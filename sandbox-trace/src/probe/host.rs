@@ -79,7 +79,9 @@ pub fn processes_outside(cgroups: &str) -> Vec<u32> {
     let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     let own = std::process::id();
-    pids.retain(|pid| *pid != own && fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text != cgroups));
+    pids.retain(|pid| {
+        *pid != own && fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text != cgroups)
+    });
     pids.truncate(MOST);
     pids
 }

@@ -47,8 +47,9 @@ pub fn probe(options: &Options, said: &mut dyn FnMut(usize, usize, &str)) -> Res
     // A process that is held still can't be asked for its filters, nor can a child run beside it.
     let process = confinement::Process::open(pid)?;
     if confinement::cgroups::Cgroups::read(pid)?.is_frozen() {
-        return Err(Error::usage(format!("the container {} is paused", options.container))
-            .hint("let it go on first, with `docker unpause` for example: nothing runs in a paused container"));
+        return Err(Error::usage(format!("the container {} is paused", options.container)).hint(
+            "let it go on first, with `docker unpause` for example: nothing runs in a paused container",
+        ));
     }
     let in_force = record::in_force_of(container, pid)?;
     let plan = confinement::Plan::read(&in_force, &process)?;
@@ -57,8 +58,11 @@ pub fn probe(options: &Options, said: &mut dyn FnMut(usize, usize, &str)) -> Res
     let result = run::run(&plan, &process, &checks, said);
     // Whatever went wrong on the way did so because of this.
     if !process.is_alive() {
-        return Err(Error::incomplete(format!("the container {} ended while it was probed", options.container))
-            .hint("probe it again once it runs for longer; nothing of this probe is left"));
+        return Err(Error::incomplete(format!(
+            "the container {} ended while it was probed",
+            options.container
+        ))
+        .hint("probe it again once it runs for longer; nothing of this probe is left"));
     }
     let finished = result?;
     Ok(Report::new(&in_force, &plan, finished))

@@ -64,9 +64,9 @@ pub fn run(
     said: &mut dyn FnMut(usize, usize, &str),
 ) -> Result<Finished> {
     let failed = |e: Errno| {
-        Error::host("could not start the probe's helper in the container's pid namespace")
-            .because(e)
-            .hint("run the probe as root in the host's own namespaces; a container that is at its end takes none")
+        Error::host("could not start the probe's helper in the container's pid namespace").because(e).hint(
+            "run the probe as root in the host's own namespaces; a container that is at its end takes none",
+        )
     };
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let own = File::open("/proc/self/ns/pid");
@@ -165,7 +165,8 @@ struct Failure {
     hint: &'static str,
 }
 
-const TRY_AGAIN: &str = "nothing was tried with less than the container's own confinement; try again, and report it";
+const TRY_AGAIN: &str =
+    "nothing was tried with less than the container's own confinement; try again, and report it";
 
 struct Helper<'a> {
     plan: &'a Plan,
@@ -261,8 +262,7 @@ impl<'a> Helper<'a> {
         if filtered {
             self.reaches(child, stage::STARTED)?;
             // SAFETY: this takes numbers alone.
-            let seized =
-                unsafe { libc::ptrace(libc::PTRACE_SEIZE, child.as_raw(), 0usize, SUSPEND_SECCOMP) };
+            let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, child.as_raw(), 0usize, SUSPEND_SECCOMP) };
             Errno::result(seized).map_err(|errno| Failure {
                 proof: true,
                 message: format!("could not hold the filters of the probe's own child back: {errno}"),
@@ -282,8 +282,7 @@ impl<'a> Helper<'a> {
                 .map_err(|errno| unproven(format!("the probe's own child does not go on: {errno}")))?;
         }
         let host_pid = self.board.host_pid.load(Ordering::SeqCst);
-        let different =
-            confinement::differences(self.plan, u32::try_from(host_pid).unwrap_or_default(), how);
+        let different = confinement::differences(self.plan, u32::try_from(host_pid).unwrap_or_default(), how);
         if !different.is_empty() {
             return Err(unproven(format!("the confinement was not taken on: {}", different.join(", "))));
         }
@@ -402,7 +401,8 @@ impl<'a> Helper<'a> {
         let removed = match unsafe { fork() } {
             Ok(ForkResult::Child) => {
                 let entered = confinement::enter_files(self.plan).is_ok();
-                let removed = entered && matches!(nix::unistd::unlink(path.as_c_str()), Ok(()) | Err(Errno::ENOENT));
+                let removed =
+                    entered && matches!(nix::unistd::unlink(path.as_c_str()), Ok(()) | Err(Errno::ENOENT));
                 // SAFETY: this ends the process without what its parent registered for its own end.
                 unsafe { libc::_exit(i32::from(!removed)) }
             }

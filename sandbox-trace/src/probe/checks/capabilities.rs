@@ -3,7 +3,8 @@
 use super::{Check, Subject};
 use crate::{linux, probe::report::Verdict};
 
-const WHY: &str = "a capability is a part of root's power; what was not needed in training is there for an attacker";
+const WHY: &str =
+    "a capability is a part of root's power; what was not needed in training is there for an attacker";
 
 /// The guide's one exception: a port below 1024 harms nobody.
 const TOLERATED: &str = "CAP_NET_BIND_SERVICE";
@@ -36,7 +37,8 @@ fn capability(number: usize, name: &str, subject: &Subject) -> Check {
         (false, true) => "tolerated",
         (false, false) => "not held",
     };
-    Check::told(format!("capability:{name}"), format!("capability {name}"), WHY, verdict, seen).expecting(expectation)
+    Check::told(format!("capability:{name}"), format!("capability {name}"), WHY, verdict, seen)
+        .expecting(expectation)
 }
 
 #[cfg(test)]

@@ -82,7 +82,8 @@ fn connect(board: &Board, address: &[u8; 110]) -> Result<(), Errno> {
 }
 
 fn file_handle() -> Check {
-    let why = "a file opened by its number is one of the host's disk, whatever the container's root is (Shocker)";
+    let why =
+        "a file opened by its number is one of the host's disk, whatever the container's root is (Shocker)";
     Check::tried("file-handle", "open a file by its number (open_by_handle_at)", why, |board| {
         // struct file_handle: 8 bytes, an inode and a generation; inode 2 is the root of many file systems.
         let mut handle = [0u8; 16];
@@ -90,7 +91,12 @@ fn file_handle() -> Check {
             place.copy_from_slice(&word.to_ne_bytes());
         }
         let mut args = [n(i64::from(libc::AT_FDCWD)), Arg::In(&handle), n(0)];
-        refused(board, libc::SYS_open_by_handle_at, &mut args, &[Errno::ESTALE, Errno::EBADF, Errno::EOPNOTSUPP])
+        refused(
+            board,
+            libc::SYS_open_by_handle_at,
+            &mut args,
+            &[Errno::ESTALE, Errno::EBADF, Errno::EOPNOTSUPP],
+        )
     })
 }
 

@@ -6,7 +6,7 @@ use nix::{errno::Errno, libc, sys::signal::Signal};
 
 use super::{
     Check, Ended, Subject,
-    files::{make, name, own_file, remove},
+    files::{is_file, make, name, own_file, remove},
 };
 use crate::probe::{
     board::{Arg, Board, Seen, n},
@@ -20,7 +20,8 @@ const HABITUAL: [&str; 7] = ["/tmp", "/var/tmp", "/dev/shm", "/run", "/var/run",
 
 pub fn checks(subject: &Subject) -> Vec<Check> {
     let mounts = subject.mounts.iter().filter(|mount| mount.is_writable() && !mount.is_kernels());
-    let mut places: BTreeSet<Vec<u8>> = mounts.map(|mount| mount.point.clone()).collect();
+    let points = mounts.map(|mount| mount.point.clone()).filter(|point| !is_file(point));
+    let mut places: BTreeSet<Vec<u8>> = points.collect();
     places.extend(HABITUAL.iter().map(|place| place.as_bytes().to_vec()));
     let mut out: Vec<Check> = places.iter().map(|place| from(place, subject)).collect();
     out.push(from_memory());

@@ -16,8 +16,10 @@ use crate::{
 const ROOT_FILES: &str =
     "a writable root file system lets an attacker change the application and leave a back door";
 const SETTINGS: &str = "the kernel's settings are the host's: some of them run a program as the host's root";
-const MASKED: &str = "these files tell about the host's kernel and hardware, which an attack is made to measure with";
-const HOST_FILES: &str = "a file of another user's on the host, put there setuid, gives its user's rights to whoever runs it";
+const MASKED: &str =
+    "these files tell about the host's kernel and hardware, which an attack is made to measure with";
+const HOST_FILES: &str =
+    "a file of another user's on the host, put there setuid, gives its user's rights to whoever runs it";
 
 /// Where a hardened container has nothing to write.
 const PLACES: [&str; 8] = ["/", "/usr", "/usr/bin", "/etc", "/root", "/lib", "/opt", "/var/lib"];
@@ -41,7 +43,7 @@ const WRITES: [(&str, &str); 14] = [
 ];
 
 /// What Docker hides, and what it should.
-const HIDDEN: [&str; 16] = [
+const HIDDEN: [&str; 15] = [
     "/proc/kcore",
     "/proc/keys",
     "/proc/timer_list",
@@ -52,7 +54,6 @@ const HIDDEN: [&str; 16] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/scsi",
-    "/proc/interrupts",
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
     "/sys/kernel/debug",
@@ -75,10 +76,11 @@ pub fn checks(subject: &Subject) -> Vec<Check> {
     out
 }
 
-/// Docker's own three files are mounts of single files.
-fn is_file(point: &[u8]) -> bool {
+/// Mounts of single files: what engines write, sockets, and what hides parts of `/proc`.
+pub fn is_file(point: &[u8]) -> bool {
     matches!(point, b"/etc/hosts" | b"/etc/hostname" | b"/etc/resolv.conf" | b"/run/.containerenv")
         || point.ends_with(b".sock")
+        || point.starts_with(b"/proc/")
 }
 
 /// What a path is called in an id.
@@ -223,7 +225,8 @@ fn setuid_file(point: &[u8], subject: &Subject) -> Check {
 
 /// Folders of the host that no container needs whole.
 const SENSITIVE: [&str; 14] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr", "/var",
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sbin", "/sys", "/usr",
+    "/var",
 ];
 
 fn host_mounts(subject: &Subject) -> Check {

@@ -37,21 +37,26 @@ fn become_root(subject: &Subject) -> Check {
             Ok(_) if own => Seen::closed(format_args!("uid 0 of its own user namespace alone")),
             Ok(_) if already => Seen::open(format_args!("it is uid 0 already")),
             Ok(_) => Seen::open(format_args!("allowed")),
-            Err(_) if already && !own => Seen::open(format_args!("the call is denied, but it is uid 0 already")),
+            Err(_) if already && !own => {
+                Seen::open(format_args!("the call is denied, but it is uid 0 already"))
+            }
             Err(errno) => Seen::refused(errno),
         }
     })
 }
 
 fn no_new_privileges(subject: &Subject) -> Check {
-    let (verdict, seen) = if subject.status.no_new_privileges {
-        (Verdict::Closed, "set")
-    } else {
-        (Verdict::Open, "not set")
-    };
+    let (verdict, seen) =
+        if subject.status.no_new_privileges { (Verdict::Closed, "set") } else { (Verdict::Open, "not set") };
     let why = "without it, one setuid file in the image is enough to become root with all that the bounding set allows";
-    Check::told("no-new-privileges", "gain privileges through a setuid file (no_new_privs)", why, verdict, seen)
-        .expecting("set")
+    Check::told(
+        "no-new-privileges",
+        "gain privileges through a setuid file (no_new_privs)",
+        why,
+        verdict,
+        seen,
+    )
+    .expecting("set")
 }
 
 fn seccomp(subject: &Subject) -> Check {

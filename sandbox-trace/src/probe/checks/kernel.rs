@@ -70,10 +70,15 @@ fn attacked() -> Vec<Check> {
         Check::tried("userfaultfd", "answer page faults (userfaultfd)", ATTACKED, |board| {
             refused(board, libc::SYS_userfaultfd, &mut [n(i64::from(libc::O_CLOEXEC | 1))], &[])
         }),
-        Check::tried("io-uring", "make calls by io_uring", "what io_uring does is not asked of a seccomp filter", |board| {
-            let mut parameters = [0u8; 120];
-            refused(board, libc::SYS_io_uring_setup, &mut [n(1), Arg::Out(&mut parameters)], &[])
-        }),
+        Check::tried(
+            "io-uring",
+            "make calls by io_uring",
+            "what io_uring does is not asked of a seccomp filter",
+            |board| {
+                let mut parameters = [0u8; 120];
+                refused(board, libc::SYS_io_uring_setup, &mut [n(1), Arg::Out(&mut parameters)], &[])
+            },
+        ),
         Check::tried("fanotify", "watch file systems (fanotify_init)", ATTACKED, |board| {
             refused(board, libc::SYS_fanotify_init, &mut [n(0), n(0)], &[])
         }),
@@ -117,7 +122,9 @@ fn host(subject: &Subject) -> Vec<Check> {
             // No such time: that is found out before the permission, which is looked up.
             let bad = [0xffu8; 16];
             match board.call(libc::SYS_clock_settime, &mut [n(0), Arg::In(&bad)]) {
-                Err(Errno::EINVAL) if time => Seen::open(format_args!("the filter allows it, and CAP_SYS_TIME is held")),
+                Err(Errno::EINVAL) if time => {
+                    Seen::open(format_args!("the filter allows it, and CAP_SYS_TIME is held"))
+                }
                 Err(Errno::EINVAL) => Seen::closed(format_args!("CAP_SYS_TIME is not held")),
                 Err(errno) => Seen::refused(errno),
                 Ok(_) => Seen::open(format_args!("allowed")),
@@ -143,7 +150,9 @@ fn host(subject: &Subject) -> Vec<Check> {
             // Q_SETQUOTA on a device that does not exist: found out before the permission.
             let mut args = [n(0x8000_0800), Arg::Path(c"/sandbox-trace-no-such-file"), n(0), n(0)];
             match board.call(libc::SYS_quotactl, &mut args) {
-                Err(Errno::ENOENT) if admin => Seen::open(format_args!("the filter allows it, and CAP_SYS_ADMIN is held")),
+                Err(Errno::ENOENT) if admin => {
+                    Seen::open(format_args!("the filter allows it, and CAP_SYS_ADMIN is held"))
+                }
                 Err(Errno::ENOENT) => Seen::closed(format_args!("CAP_SYS_ADMIN is not held")),
                 Err(errno) => Seen::refused(errno),
                 Ok(_) => Seen::open(format_args!("allowed")),
@@ -164,10 +173,28 @@ fn host(subject: &Subject) -> Vec<Check> {
 
 /// Opening these does nothing by itself. A watchdog or a tape is not among them.
 const DEVICES: [&std::ffi::CStr; 22] = [
-    c"/dev/kmsg", c"/dev/mem", c"/dev/kmem", c"/dev/port", c"/dev/kvm", c"/dev/fuse", c"/dev/net/tun",
-    c"/dev/loop-control", c"/dev/loop0", c"/dev/mapper/control", c"/dev/sda", c"/dev/sda1", c"/dev/sdb",
-    c"/dev/vda", c"/dev/vda1", c"/dev/vdb", c"/dev/xvda", c"/dev/nvme0n1", c"/dev/dm-0", c"/dev/md0",
-    c"/dev/vhost-net", c"/dev/vsock",
+    c"/dev/kmsg",
+    c"/dev/mem",
+    c"/dev/kmem",
+    c"/dev/port",
+    c"/dev/kvm",
+    c"/dev/fuse",
+    c"/dev/net/tun",
+    c"/dev/loop-control",
+    c"/dev/loop0",
+    c"/dev/mapper/control",
+    c"/dev/sda",
+    c"/dev/sda1",
+    c"/dev/sdb",
+    c"/dev/vda",
+    c"/dev/vda1",
+    c"/dev/vdb",
+    c"/dev/xvda",
+    c"/dev/nvme0n1",
+    c"/dev/dm-0",
+    c"/dev/md0",
+    c"/dev/vhost-net",
+    c"/dev/vsock",
 ];
 
 fn devices() -> Check {
@@ -176,7 +203,9 @@ fn devices() -> Check {
         let mut refusal = None;
         for device in DEVICES {
             match files::open(board, device, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY) {
-                Ok(_) => return Seen::open(format_args!("{} could be opened", device.to_str().unwrap_or("one"))),
+                Ok(_) => {
+                    return Seen::open(format_args!("{} could be opened", device.to_str().unwrap_or("one")));
+                }
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(errno) => refusal = Some(errno),
             }

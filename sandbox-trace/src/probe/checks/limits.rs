@@ -65,7 +65,8 @@ fn tasks(subject: &Subject) -> Check {
     };
     let most = limit.saturating_sub(now).saturating_add(8);
     if most > MOST_TASKS && !subject.full {
-        let seen = format!("a limit of {} is in force; it was not reached on purpose (--full does)", grouped(limit));
+        let seen =
+            format!("a limit of {} is in force; it was not reached on purpose (--full does)", grouped(limit));
         return Check::told(id, title, TASKS, Verdict::Closed, seen).expecting("stopped");
     }
     Check::tried(id, title, TASKS, move |board| {
@@ -117,7 +118,9 @@ fn memory(subject: &Subject) -> Check {
     let told = |verdict, seen: String| Check::told(id, title, MEMORY, verdict, seen).expecting("stopped");
     let memory = &subject.memory;
     let Some(limit) = memory.limit else { return told(Verdict::Open, "no limit".into()) };
-    let in_force = |why: &str| told(Verdict::Closed, format!("a limit of {} is in force; it was not filled: {why}", size(limit)));
+    let in_force = |why: &str| {
+        told(Verdict::Closed, format!("a limit of {} is in force; it was not filled: {why}", size(limit)))
+    };
     if let Some(why) = memory.keep_off {
         return in_force(why);
     }

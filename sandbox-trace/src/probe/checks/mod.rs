@@ -83,7 +83,9 @@ impl Attempt {
             .map_or("no call", |call| call.name());
         match ended {
             // What a filter answers that kills.
-            Ended::Killed(Signal::SIGSYS) => Seen::closed(format_args!("killed by SIGSYS (the filter) in {name}")),
+            Ended::Killed(Signal::SIGSYS) => {
+                Seen::closed(format_args!("killed by SIGSYS (the filter) in {name}"))
+            }
             Ended::Killed(signal) => Seen::unknown(format_args!("ended by {} in {name}", signal.as_str())),
             Ended::Exited(code) => Seen::unknown(format_args!("ended with {code} in {name}")),
             Ended::Late => {
@@ -219,7 +221,11 @@ mod tests {
         assert_eq!(ids.len(), checks.len());
         assert!(checks.len() > 90, "{}", checks.len());
         for check in &checks {
-            assert!(!check.why.is_empty() && !check.title.is_empty() && !check.expected.is_empty(), "{}", check.id);
+            assert!(
+                !check.why.is_empty() && !check.title.is_empty() && !check.expected.is_empty(),
+                "{}",
+                check.id
+            );
         }
     }
 
@@ -233,7 +239,10 @@ mod tests {
         assert_eq!(select(&["write:/etc"]).unwrap(), 1);
         assert!(select(&["write"]).unwrap() > 3);
         let error = select(&["fly\u{1b}"]).unwrap_err();
-        assert!(error.to_string().contains("\\x1b") && error.hint_text().unwrap().contains("write:/etc"), "{error}");
+        assert!(
+            error.to_string().contains("\\x1b") && error.hint_text().unwrap().contains("write:/etc"),
+            "{error}"
+        );
     }
 
     #[test]

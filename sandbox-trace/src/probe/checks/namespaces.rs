@@ -6,8 +6,10 @@ use nix::{errno::Errno, libc};
 use super::{Check, Subject, refused};
 use crate::probe::board::{Arg, Seen, n};
 
-const MOUNT: &str = "who can mount can lay files over the container's protections, or the host's disk into it";
-const NAMESPACE: &str = "a new namespace gives its maker privileges in it, and most kernel exploits begin there";
+const MOUNT: &str =
+    "who can mount can lay files over the container's protections, or the host's disk into it";
+const NAMESPACE: &str =
+    "a new namespace gives its maker privileges in it, and most kernel exploits begin there";
 const ENTER: &str = "entering another namespace is the way out of this one";
 
 pub fn checks(subject: &Subject) -> Vec<Check> {
@@ -98,9 +100,12 @@ fn new_namespaces() -> Vec<Check> {
     let mut out: Vec<Check> = KINDS
         .into_iter()
         .map(|(name, flag)| {
-            Check::tried(format!("unshare:{name}"), format!("make a {name} namespace"), NAMESPACE, move |board| {
-                refused(board, libc::SYS_unshare, &mut [n(flag)], &[])
-            })
+            Check::tried(
+                format!("unshare:{name}"),
+                format!("make a {name} namespace"),
+                NAMESPACE,
+                move |board| refused(board, libc::SYS_unshare, &mut [n(flag)], &[]),
+            )
         })
         .collect();
     out.push(Check::tried("clone3-user", "make a user namespace by clone3", NAMESPACE, |board| {
@@ -146,13 +151,18 @@ fn entered(subject: &Subject) -> Vec<Check> {
         .map(|name| {
             let path = super::files::c_string(format!("/proc/{pid}/ns/{name}").as_bytes());
             let flag = KINDS.into_iter().find(|(kind, _)| *kind == name).map_or(0, |(_, flag)| flag);
-            Check::tried(format!("setns:{name}"), format!("enter the {name} namespace of process {pid}"), ENTER, move |board| {
-                let file = match super::files::open(board, &path, libc::O_RDONLY) {
-                    Ok(file) => file,
-                    Err(errno) => return Seen::refused(errno),
-                };
-                refused(board, libc::SYS_setns, &mut [n(file), n(flag)], &[])
-            })
+            Check::tried(
+                format!("setns:{name}"),
+                format!("enter the {name} namespace of process {pid}"),
+                ENTER,
+                move |board| {
+                    let file = match super::files::open(board, &path, libc::O_RDONLY) {
+                        Ok(file) => file,
+                        Err(errno) => return Seen::refused(errno),
+                    };
+                    refused(board, libc::SYS_setns, &mut [n(file), n(flag)], &[])
+                },
+            )
         })
         .collect()
 }

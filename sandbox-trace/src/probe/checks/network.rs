@@ -75,13 +75,16 @@ fn egress(subject: &Subject) -> Check {
                 }
                 Err(errno) => return Seen::refused(errno),
             }
-            let Some(gateway) = network.gateway.filter(|_| network.gateway_is_here && !network.is_hosts) else {
+            let Some(gateway) = network.gateway.filter(|_| network.gateway_is_here && !network.is_hosts)
+            else {
                 return reached(format_args!("there is a route"));
             };
             board.progress.store(CONNECTING, std::sync::atomic::Ordering::SeqCst);
             match connect(board, libc::SOCK_STREAM, &address(gateway, DISCARD)) {
                 Ok(()) => reached(format_args!("a route, and the gateway {gateway} accepts connections")),
-                Err(Errno::ECONNREFUSED) => reached(format_args!("a route, and the gateway {gateway} answers")),
+                Err(Errno::ECONNREFUSED) => {
+                    reached(format_args!("a route, and the gateway {gateway} answers"))
+                }
                 Err(Errno::ETIMEDOUT | Errno::EHOSTUNREACH | Errno::EINPROGRESS) => {
                     Seen::closed(format_args!("nothing answers at the gateway {gateway}"))
                 }
@@ -131,9 +134,19 @@ const SOCKETS: [Socket; 11] = [
     socket("socket:raw", "raw IP packets", (libc::AF_INET, libc::SOCK_RAW, 1), ""),
     socket("socket:raw6", "raw IPv6 packets", (libc::AF_INET6, libc::SOCK_RAW, 58), ""),
     socket("socket:packet", "frames of the network card", (libc::AF_PACKET, libc::SOCK_RAW, 0), "PACKET"),
-    socket("socket:netlink-route", "the network's configuration (netlink)", (libc::AF_NETLINK, libc::SOCK_RAW, 0), ""),
+    socket(
+        "socket:netlink-route",
+        "the network's configuration (netlink)",
+        (libc::AF_NETLINK, libc::SOCK_RAW, 0),
+        "",
+    ),
     socket("socket:netlink-audit", "the audit log (netlink)", (libc::AF_NETLINK, libc::SOCK_RAW, 9), ""),
-    socket("socket:netlink-netfilter", "the packet filter (netlink)", (libc::AF_NETLINK, libc::SOCK_RAW, 12), "?"),
+    socket(
+        "socket:netlink-netfilter",
+        "the packet filter (netlink)",
+        (libc::AF_NETLINK, libc::SOCK_RAW, 12),
+        "?",
+    ),
     socket("socket:alg", "the kernel's ciphers (AF_ALG)", (libc::AF_ALG, libc::SOCK_SEQPACKET, 0), "ALG"),
     socket("socket:vsock", "the hypervisor (AF_VSOCK)", (libc::AF_VSOCK, libc::SOCK_STREAM, 0), "AF_VSOCK"),
     socket("socket:bluetooth", "Bluetooth", (libc::AF_BLUETOOTH, libc::SOCK_RAW, 1), "HCI"),
@@ -147,8 +160,10 @@ fn socket_of(socket: &'static Socket, subject: &Subject) -> Check {
     let is_there = socket.module.is_empty() || subject.host.protocols.contains(socket.module);
     let needed = u16::try_from(socket.family).is_ok_and(|family| subject.expected.families.contains(&family));
     // What the recordings use of the family is not told by protocol: the plain one is what libraries ask for.
-    let needed = needed && !matches!(socket.id, "socket:netlink-audit" | "socket:netlink-netfilter")
-        && socket.family != libc::AF_INET && socket.family != libc::AF_INET6;
+    let needed = needed
+        && !matches!(socket.id, "socket:netlink-audit" | "socket:netlink-netfilter")
+        && socket.family != libc::AF_INET
+        && socket.family != libc::AF_INET6;
     let title = format!("socket: {}", socket.title);
     let check = Check::tried(socket.id, title, SOCKET, move |board| {
         let bad = if is_there { 0 } else { 0x0100_0000 };

@@ -8,7 +8,8 @@ use crate::probe::{
     report::Verdict,
 };
 
-const WHY: &str = "a process that can be read or steered gives away its keys, and does what an attacker wants in its name";
+const WHY: &str =
+    "a process that can be read or steered gives away its keys, and does what an attacker wants in its name";
 
 pub fn checks(subject: &Subject) -> Vec<Check> {
     let neighbour = i64::from(subject.inside_pid);
@@ -25,13 +26,6 @@ pub fn checks(subject: &Subject) -> Vec<Check> {
             let remote = iovec(0x10);
             let mut args = [n(neighbour), Arg::In(&local), n(1), Arg::In(&remote), n(1), n(0)];
             refused(board, libc::SYS_process_vm_readv, &mut args, &[Errno::EFAULT])
-        }),
-        Check::tried("open-memory", "open a neighbour's memory (/proc/PID/mem)", WHY, {
-            let path = files::c_string(format!("/proc/{neighbour}/mem").as_bytes());
-            move |board| match files::open(board, &path, libc::O_RDONLY) {
-                Ok(_) => Seen::open(format_args!("it could be opened")),
-                Err(errno) => Seen::refused(errno),
-            }
         }),
         Check::tried("pidfd-getfd", "take a neighbour's open file (pidfd_getfd)", WHY, move |board| {
             let process = match board.call(libc::SYS_pidfd_open, &mut [n(neighbour), n(0)]) {
@@ -70,7 +64,8 @@ fn processes(subject: &Subject) -> Check {
 
 /// Where the container sees processes that are not its own, whether one of them lends it its root directory.
 fn foreign_roots(subject: &Subject) -> Check {
-    const WHY: &str = "/proc/PID/root is the way into the file system of a process: of the host, where that is the host's";
+    const WHY: &str =
+        "/proc/PID/root is the way into the file system of a process: of the host, where that is the host's";
     let (id, title) = ("foreign-roots", "the root directory of another's process (/proc/PID/root)");
     if !subject.shares_pids {
         return Check::told(id, title, WHY, Verdict::Closed, "no process of another's is in its /proc");
@@ -78,7 +73,9 @@ fn foreign_roots(subject: &Subject) -> Check {
     let paths: Vec<_> = subject
         .foreign
         .iter()
-        .flat_map(|pid| ["root", "cwd"].map(|name| files::c_string(format!("/proc/{pid}/{name}/.").as_bytes())))
+        .flat_map(|pid| {
+            ["root", "cwd"].map(|name| files::c_string(format!("/proc/{pid}/{name}/.").as_bytes()))
+        })
         .collect();
     Check::tried(id, title, WHY, move |board| {
         let mut last = Errno::ENOENT;

@@ -32,7 +32,9 @@ impl Expected {
         };
         let uses = needs.runs.iter().flat_map(|run| &run.network);
         let connects = uses
-            .filter(|one| matches!(one.operation.as_str(), "connect" | "sendto" | "send") && one.error.is_none())
+            .filter(|one| {
+                matches!(one.operation.as_str(), "connect" | "sendto" | "send") && one.error.is_none()
+            })
             .filter(|one| matches!(one.family_nr, 2 | 10) && one.address.as_ref().is_some_and(beyond))
             .count();
         Self {
@@ -75,8 +77,20 @@ impl Mount {
     /// Whether it is one of the kernel's own file systems, in which nobody makes files.
     pub fn is_kernels(&self) -> bool {
         const KERNELS: [&str; 14] = [
-            "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf", "pstore",
-            "configfs", "fusectl", "binfmt_misc",
+            "proc",
+            "sysfs",
+            "cgroup",
+            "cgroup2",
+            "devpts",
+            "mqueue",
+            "securityfs",
+            "debugfs",
+            "tracefs",
+            "bpf",
+            "pstore",
+            "configfs",
+            "fusectl",
+            "binfmt_misc",
         ];
         KERNELS.contains(&self.fs.as_str())
     }
@@ -222,9 +236,9 @@ impl Subject {
 fn file_name() -> Result<String> {
     use std::io::Read as _;
     let mut random = [0u8; 8];
-    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).map_err(|e| {
-        Error::host("could not read /dev/urandom").because(e).hint("mount a /dev with it")
-    })?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .map_err(|e| Error::host("could not read /dev/urandom").because(e).hint("mount a /dev with it"))?;
     Ok(format!(".sandbox-trace-probe-{:016x}", u64::from_le_bytes(random)))
 }
 
@@ -269,7 +283,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 fn network(pid: u32, plan: &Plan, in_force: &InForce) -> Network {
-    let read = |name: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name)).unwrap_or_default();
+    let read = |name: &str| {
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name)).unwrap_or_default()
+    };
     let (routes, routes6) = (read("net/route"), read("net/ipv6_route"));
     let gateway = default_gateway(&routes);
     Network {

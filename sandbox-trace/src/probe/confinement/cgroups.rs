@@ -135,7 +135,8 @@ impl Cgroups {
             memory.counts_swap = dir.join("memory.swap.max").exists();
             memory.swap = place.smallest("memory.swap.max").map(|(swap, _)| swap);
             if place.upwards("memory.oom.group").any(|(_, text)| text == "1") {
-                memory.keep_off = Some("memory.oom.group is set: reaching the limit would end the whole container");
+                memory.keep_off =
+                    Some("memory.oom.group is set: reaching the limit would end the whole container");
             }
         } else {
             memory.counts_swap = dir.join("memory.memsw.limit_in_bytes").exists();
@@ -143,7 +144,8 @@ impl Cgroups {
             memory.swap = both.map(|(both, _)| both.saturating_sub(limit));
             let disabled = |text: String| text.lines().any(|line| line == "oom_kill_disable 1");
             if place.upwards("memory.oom_control").any(|(_, text)| disabled(text)) {
-                memory.keep_off = Some("the kernel is told to end nothing: reaching the limit would stop the container");
+                memory.keep_off =
+                    Some("the kernel is told to end nothing: reaching the limit would stop the container");
             }
         }
         memory
@@ -176,7 +178,9 @@ fn places(text: &str, mountinfo: &str) -> Result<Vec<Place>, String> {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let place = mountinfo.lines().find_map(|mount| place(controllers, path, mount));
-        out.push(place.ok_or_else(|| if controllers.is_empty() { "of version 2".into() } else { controllers.to_owned() })?);
+        out.push(place.ok_or_else(|| {
+            if controllers.is_empty() { "of version 2".into() } else { controllers.to_owned() }
+        })?);
     }
     Ok(out)
 }
@@ -188,10 +192,13 @@ fn place(controllers: &str, path: &str, mount: &str) -> Option<Place> {
     let (root, top) = (place.next()?, place.next()?);
     let mut kind = kind.split(' ');
     let (fs, options) = (kind.next()?, kind.nth(1)?);
-    let names: Vec<String> = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> =
+        controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let is_it = match fs {
         "cgroup2" => names.is_empty(),
-        "cgroup" => !names.is_empty() && names.iter().all(|name| options.split(',').any(|option| option == name)),
+        "cgroup" => {
+            !names.is_empty() && names.iter().all(|name| options.split(',').any(|option| option == name))
+        }
         _ => false,
     };
     let below = if root == "/" { path } else { path.strip_prefix(root)? };
@@ -221,7 +228,11 @@ mod tests {
     fn each_hierarchy_is_found_where_it_is_mounted() {
         assert_eq!(
             dirs("4:cpu,cpuacct:/docker/a:b\n1:name=systemd:/\n0::/part/docker/x\n").unwrap(),
-            ["/sys/fs/cgroup/cpu,cpuacct/docker/a:b", "/sys/fs/cgroup/systemd/", "/sys/fs/cgroup/unified/docker/x"]
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/docker/a:b",
+                "/sys/fs/cgroup/systemd/",
+                "/sys/fs/cgroup/unified/docker/x"
+            ]
         );
         assert_eq!(dirs("2:rdma:/x\n").unwrap_err(), "rdma");
         assert_eq!(dirs("0::/elsewhere\n").unwrap_err(), "of version 2");

@@ -73,7 +73,8 @@ pub fn take_on(plan: &Plan, how: How) -> Result<(), Step> {
     set_rlimits(plan);
     let groups: Vec<Gid> = plan.status.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     setgroups(&groups).or_else(step("take on its groups"))?;
-    for namespace in plan.namespaces.iter().filter(|namespace| namespace.differs && namespace.name == "user") {
+    for namespace in plan.namespaces.iter().filter(|namespace| namespace.differs && namespace.name == "user")
+    {
         setns(&namespace.file, namespace.flag).or_else(step(entering("user")))?;
     }
     if how.private_mounts {

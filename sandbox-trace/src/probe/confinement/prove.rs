@@ -17,14 +17,17 @@ pub fn differences(plan: &Plan, host_pid: u32, how: How) -> Vec<String> {
     }
     let label = record::label_of(host_pid);
     if label != plan.label {
-        let shown = |label: Option<_>| label.map_or_else(|| "none".to_owned(), |l: crate::recording::BytePath| l.to_string());
+        let shown = |label: Option<_>| {
+            label.map_or_else(|| "none".to_owned(), |l: crate::recording::BytePath| l.to_string())
+        };
         out.push(format!("the label is {} and not {}", shown(label), shown(plan.label.clone())));
     }
     if fs::read_to_string(format!("/proc/{host_pid}/cgroup")).ok().as_ref() != Some(&plan.cgroups.text) {
         out.push("the cgroups are others".into());
     }
     for namespace in &plan.namespaces {
-        let inode = fs::metadata(format!("/proc/{host_pid}/ns/{}", namespace.name)).ok().map(|data| data.ino());
+        let inode =
+            fs::metadata(format!("/proc/{host_pid}/ns/{}", namespace.name)).ok().map(|data| data.ino());
         if inode != Some(namespace.inode) && !(namespace.name == "mnt" && how.private_mounts) {
             out.push(format!("the {} namespace is another", namespace.name));
         }

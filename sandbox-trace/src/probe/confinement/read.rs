@@ -154,7 +154,10 @@ impl Plan {
         let status_text = fs::read_to_string(format!("{proc}/status"))?;
         let field = |name: &str| status_text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let directory = |name: &str| {
-            File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(format!("{proc}/{name}"))
+            File::options()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+                .open(format!("{proc}/{name}"))
         };
         let root = directory("root")?;
         let root_data = root.metadata()?;
@@ -199,8 +202,12 @@ impl Plan {
 
     /// The namespaces that are not the host's, by name.
     pub fn own_namespaces(&self) -> Vec<&'static str> {
-        let mut names: Vec<&str> =
-            self.namespaces.iter().filter(|namespace| namespace.differs).map(|namespace| namespace.name).collect();
+        let mut names: Vec<&str> = self
+            .namespaces
+            .iter()
+            .filter(|namespace| namespace.differs)
+            .map(|namespace| namespace.name)
+            .collect();
         names.sort_unstable();
         names
     }
@@ -286,7 +293,10 @@ mod tests {
     #[test]
     fn ids_are_mapped_into_a_user_namespace() {
         let map = "         0     100000      65536\n     65536        500          1\n";
-        assert_eq!([inside(map, 100_000), inside(map, 100_005), inside(map, 500), inside(map, 7)], [0, 5, 65_536, 7]);
+        assert_eq!(
+            [inside(map, 100_000), inside(map, 100_005), inside(map, 500), inside(map, 7)],
+            [0, 5, 65_536, 7]
+        );
         assert_eq!(inside("0 0 4294967295\n", 65_534), 65_534);
     }
 
