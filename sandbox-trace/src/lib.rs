@@ -19,6 +19,7 @@ pub mod linux;
 pub mod oci;
 pub mod output;
 pub mod policy;
+pub mod probe;
 pub mod program;
 pub mod record;
 pub mod recording;

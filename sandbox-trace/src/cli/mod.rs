@@ -10,6 +10,7 @@ mod emit_seccomp;
 mod emit_systemd;
 mod live;
 mod merge;
+mod probe;
 mod record;
 mod run;
 mod sandbox;
@@ -68,6 +69,8 @@ enum Command {
     Width(width::Args),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
+    /// Try, from inside a running container, what its confinement stops.
+    Probe(probe::Args),
     /// Run a command under a seccomp profile.
     Run(run::Args),
     /// Say what stands open in a container, a compose file, an OCI bundle or a docker run line.
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),
+        Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
         Command::Audit(args) => audit::main(context, &args),
         Command::Doctor(args) => doctor::main(context, args),

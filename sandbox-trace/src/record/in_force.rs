@@ -65,10 +65,16 @@ pub struct InForce {
 
 /// Reads what is in force on the running container `name`.
 pub fn in_force(name: &str) -> Result<InForce> {
+    let (container, pid) = locate(name)?;
+    in_force_of(container, pid)
+}
+
+/// The running container `name`, and its first process.
+pub fn locate(name: &str) -> Result<(Container, u32)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
         Error::host("could not ask for the container").because(e).hint("the machine may be short of memory")
     })?;
-    let (container, pid) = runtime.block_on(async {
+    runtime.block_on(async {
         let runtimes = Runtimes::connect().await?;
         match runtimes.find(name).await? {
             Some(Found { pid: Some(pid), container, .. }) => Ok((container, pid)),
@@ -76,7 +82,11 @@ pub fn in_force(name: &str) -> Result<InForce> {
                 .hint("start it: a kernel holds filters for processes, not for containers that ended")),
             None => Err(runtimes.unknown(name).await),
         }
-    })?;
+    })
+}
+
+/// Reads what is in force on the container whose first process is `pid`.
+pub fn in_force_of(container: Container, pid: u32) -> Result<InForce> {
     let status = Status::read(pid)?;
     // Processes without a filter need not be stopped to know that.
     let filters = if status.has_filters { read_filters(pid)? } else { Chain::default() };
@@ -219,7 +229,7 @@ fn all_filters(process: Pid) -> Result<Chain> {
 }
 
 /// One filter, by its position from the oldest. The outer error is the kernel's.
-fn filter(process: Pid, position: usize) -> Result<Result<Program>, Errno> {
+pub fn filter(process: Pid, position: usize) -> Result<Result<Program>, Errno> {
     let mut instructions = vec![Instruction { code: 0, jt: 0, jf: 0, k: 0 }; MAX_INSTRUCTIONS];
     // SAFETY: the kernel writes at most as many instructions as it ever loads into one filter, for which there is
     // room, and no pointer stays with it. `Instruction` is laid out as `struct sock_filter`.

@@ -43,7 +43,8 @@ mod warnings;
 
 pub use self::collect::Boundary;
 pub use self::confinement::{Confinement, confinement};
-pub use self::in_force::{InForce, in_force};
+pub use self::in_force::{InForce, Status, filter as filter_of, in_force, in_force_of, locate};
+pub use self::labels::{label_of, refuses};
 pub use self::session::{BTF_VARIABLE, Options, Outcome, record};
 pub use self::target::TargetChoice;
 pub use crate::kernel::tracer::HookSet;
