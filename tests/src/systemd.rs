@@ -122,6 +122,7 @@ impl Machine {
 impl Ended {
     /// Whether the service ended well.
     pub fn succeeded(&self) -> bool {
-        self.log.contains("Finished agent.service") || self.log.contains("agent.service: Deactivated successfully")
+        self.log.contains("Finished agent.service")
+            || self.log.contains("agent.service: Deactivated successfully")
     }
 }

@@ -77,7 +77,9 @@ fn every_object_is_valid_to_its_schema() -> Result<()> {
     ensure!(!validate(&bad, VERSIONS[1])?.status.success(), "the validator takes what is no property");
 
     let schemas: Value = serde_json::from_str(include_str!("operator-schemas.json"))?;
-    for (file, kind) in [("seccompprofile.yaml", "SeccompProfile"), ("apparmorprofile.yaml", "AppArmorProfile")] {
+    for (file, kind) in
+        [("seccompprofile.yaml", "SeccompProfile"), ("apparmorprofile.yaml", "AppArmorProfile")]
+    {
         let objects = as_json(&out.join(file))?;
         let object = objects.first().context("no object")?;
         ensure!(object["kind"] == kind, "{object}");
@@ -123,7 +125,8 @@ fn the_operator_s_objects_are_the_profiles() -> Result<()> {
 /// The rules that the operator makes of an object: `ix` for programs, `mr` for libraries, and denials beside what is
 /// only read or only written.
 fn apparmor_text(rules: &Value) -> String {
-    let mut out = String::from("#include <tunables/global>\nprofile agent {\n  #include <abstractions/base>\n");
+    let mut out =
+        String::from("#include <tunables/global>\nprofile agent {\n  #include <abstractions/base>\n");
     let mut add = |part: &str, list: &str, access: &[&str]| {
         for path in rules[part][list].as_array().into_iter().flatten().filter_map(Value::as_str) {
             for access in access {

@@ -57,7 +57,8 @@ impl Recorded {
 
     fn emit(&self, more: &[&str]) -> Result<String> {
         let bundle = self.bundle.dir();
-        let mut args = vec!["emit-oci".as_ref(), self.recording.as_os_str(), "--bundle".as_ref(), bundle.as_os_str()];
+        let mut args =
+            vec!["emit-oci".as_ref(), self.recording.as_os_str(), "--bundle".as_ref(), bundle.as_os_str()];
         args.extend(more.iter().map(std::ffi::OsStr::new));
         sandbox_trace(args)
     }
@@ -106,7 +107,10 @@ fn a_confined_bundle_works_and_its_attacks_do_not() -> Result<()> {
     let recorded = record()?;
     recorded.emit(&["--no-apparmor", "--in-place", "--quiet"])?;
     let config = recorded.config()?;
-    ensure!(config["annotations"]["kept"] == "yes" && config["process"]["args"] == json!(agent::work()), "{config}");
+    ensure!(
+        config["annotations"]["kept"] == "yes" && config["process"]["args"] == json!(agent::work()),
+        "{config}"
+    );
 
     let cgroup = Cgroup::create()?;
     let output = recorded.start(&config, &format!("{}/work", cgroup.name()), &agent::work())?;
@@ -199,7 +203,10 @@ fn limits_are_in_force_in_the_container_s_cgroup() -> Result<()> {
     };
     let place = format!("{}/limits", cgroup.name());
     let files = |v1: &str, v2: &str| {
-        [format!("/sys/fs/cgroup/{v1}", v1 = v1.replace("CGROUP", &place)), format!("/sys/fs/cgroup{place}/{v2}")]
+        [
+            format!("/sys/fs/cgroup/{v1}", v1 = v1.replace("CGROUP", &place)),
+            format!("/sys/fs/cgroup{place}/{v2}"),
+        ]
     };
     let limits = || {
         (
@@ -211,14 +218,18 @@ fn limits_are_in_force_in_the_container_s_cgroup() -> Result<()> {
     command::wait_until("the limits in the container's cgroup", std::time::Duration::from_secs(30), || {
         seen = limits();
         ensure!(child.0.try_wait()?.is_none(), "the container ended early");
-        Ok((memory.is_none() || seen.0 == memory.map(|m| m / 4096 * 4096)) && (pids.is_none() || seen.1 == pids))
+        Ok((memory.is_none() || seen.0 == memory.map(|m| m / 4096 * 4096))
+            && (pids.is_none() || seen.1 == pids))
     })
     .with_context(|| format!("wanted {memory:?} {pids:?}, seen {seen:?}"))?;
     // The line ends it.
     use std::io::Write as _;
     child.0.stdin.take().context("no standard input")?.write_all(b"\n")?;
     child.0.wait()?;
-    ensure!(memory.is_some() || pids.is_some() || !measures(), "nothing was measured, and so nothing limited");
+    ensure!(
+        memory.is_some() || pids.is_some() || !measures(),
+        "nothing was measured, and so nothing limited"
+    );
     Ok(())
 }
 

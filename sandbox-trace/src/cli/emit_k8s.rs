@@ -39,7 +39,9 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         profile: made.profile.as_str(),
     })?;
     if made.sandbox.image.is_none() {
-        return Err(Error::usage("no recording tells of an image, and a Pod has one").hint("name it with --image"));
+        return Err(
+            Error::usage("no recording tells of an image, and a Pod has one").hint("name it with --image")
+        );
     }
     let files = if common.is_folder() {
         objects.files.iter().map(|(name, text)| NamedFile::text(name, text.as_str())).collect()

@@ -56,10 +56,8 @@ pub struct Objects {
 
 impl Objects {
     fn add(&mut self, file: &'static str, what: &[&str], map: &Map) {
-        let mut comments = vec![format!(
-            "Written by sandbox-trace {} from what was recorded.",
-            env!("CARGO_PKG_VERSION")
-        )];
+        let mut comments =
+            vec![format!("Written by sandbox-trace {} from what was recorded.", env!("CARGO_PKG_VERSION"))];
         comments.extend(what.iter().map(|line| (*line).to_owned()));
         self.files.push((file, document(&comments, map)));
     }

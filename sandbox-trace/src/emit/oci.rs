@@ -154,7 +154,11 @@ impl<'a> Config<'a> {
         );
         if let Some(profile) = parts.apparmor {
             process.insert("apparmorProfile".into(), profile.as_str().into());
-            report.set("process.apparmorProfile", profile.as_str(), "the profile made of the same recordings");
+            report.set(
+                "process.apparmorProfile",
+                profile.as_str(),
+                "the profile made of the same recordings",
+            );
         }
         rlimits(process, name, parts, report)
     }

@@ -169,12 +169,15 @@ fn user(parts: &Parts<'_>, out: &mut DropIn) {
         }
         _ => {
             let blockers = user.value.blockers.join("; ");
-            let why = if blockers.is_empty() { "name another with User= where it can do with one" } else { &blockers };
+            let why = if blockers.is_empty() {
+                "name another with User= where it can do with one"
+            } else {
+                &blockers
+            };
             out.comment(&format!("It ran as root ({}): {why}.", user.why));
         }
     }
-    let names: Vec<String> =
-        parts.sandbox.capabilities.iter().map(|c| format!("CAP_{}", c.value)).collect();
+    let names: Vec<String> = parts.sandbox.capabilities.iter().map(|c| format!("CAP_{}", c.value)).collect();
     if names.is_empty() {
         out.set("CapabilityBoundingSet", "", "No recording used a capability.");
         out.line("AmbientCapabilities", "");
@@ -210,7 +213,11 @@ fn user(parts: &Parts<'_>, out: &mut DropIn) {
     let users: std::collections::BTreeSet<u32> =
         parts.needs.runs.iter().flat_map(|run| &run.credentials).map(|credential| credential.uid).collect();
     if parts.is_plain_user() && names.is_empty() && users.len() <= 1 {
-        out.set("PrivateUsers", "yes", "It ran as one user without capabilities: it needs to know no others.");
+        out.set(
+            "PrivateUsers",
+            "yes",
+            "It ran as one user without capabilities: it needs to know no others.",
+        );
     }
 }
 

@@ -3,9 +3,7 @@
 use crate::{
     policy::{
         arguments::Mode,
-        sandbox::{
-            Because, Connect, Limits, Listen, Log, Network, Sandbox, Source, Tmpfs, User, Volume,
-        },
+        sandbox::{Because, Connect, Limits, Listen, Log, Network, Sandbox, Source, Tmpfs, User, Volume},
         syscalls::{self, SyscallPolicy},
     },
     recording::{Healthcheck, Port, samples},
@@ -22,12 +20,7 @@ pub(crate) fn because<T>(value: T) -> Because<T> {
 pub(crate) fn sandbox() -> Sandbox {
     let tmpfs = Tmpfs { path: "/tmp".into(), bytes: 16 << 20, exec: false, mode: 0o1777, owner: None };
     let volume = |target: &str, source: &str, writable| {
-        because(Volume {
-            target: target.into(),
-            source: Source::Host(source.into()),
-            writable,
-            exec: false,
-        })
+        because(Volume { target: target.into(), source: Source::Host(source.into()), writable, exec: false })
     };
     Sandbox {
         name: "agent".into(),

@@ -23,7 +23,9 @@ pub fn install(missing: &[&Component]) -> Result<()> {
     let mut kernels = Vec::new();
     for component in missing {
         match component.source {
-            Source::Packages(names) | Source::BpfLinker(names) | Source::Python(_, names) => packages.extend(names),
+            Source::Packages(names) | Source::BpfLinker(names) | Source::Python(_, names) => {
+                packages.extend(names)
+            }
             Source::Kernel(kernel) => kernels.push(kernel),
             Source::Qemu => {}
         }

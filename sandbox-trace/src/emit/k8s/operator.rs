@@ -32,14 +32,23 @@ pub(super) fn seccomp(parts: &Parts<'_>, name: &str, out: &mut Objects) -> Resul
             spec.set(key, node(value)?);
         }
     }
-    let rules: Vec<Node> =
-        profile.get("syscalls").and_then(Value::as_array).into_iter().flatten().map(rule).collect::<Result<_>>()?;
+    let rules: Vec<Node> = profile
+        .get("syscalls")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(rule)
+        .collect::<Result<_>>()?;
     spec.set("syscalls", rules);
     let mut map = Map::default();
     map.set("apiVersion", format!("{GROUP}/v1beta1")).set("kind", "SeccompProfile");
     map.set("metadata", metadata(parts, name, false));
     map.set("spec", spec);
-    out.add("seccompprofile.yaml", &["For the Security Profiles Operator: the same rules as seccomp.json."], &map);
+    out.add(
+        "seccompprofile.yaml",
+        &["For the Security Profiles Operator: the same rules as seccomp.json."],
+        &map,
+    );
     Ok(())
 }
 
@@ -93,8 +102,13 @@ struct Lists {
 pub(super) fn apparmor(parts: &Parts<'_>, name: &str, out: &mut Objects) {
     let mut lists = Lists::default();
     let mut unsaid: Vec<String> = Vec::new();
-    let written: Vec<&Pattern> =
-        parts.apparmor.files.iter().filter(|(_, rule)| rule.access.intersects(WRITE)).map(|(p, _)| p).collect();
+    let written: Vec<&Pattern> = parts
+        .apparmor
+        .files
+        .iter()
+        .filter(|(_, rule)| rule.access.intersects(WRITE))
+        .map(|(p, _)| p)
+        .collect();
     let read: Vec<&Pattern> = parts
         .apparmor
         .files
@@ -128,7 +142,9 @@ pub(super) fn apparmor(parts: &Parts<'_>, name: &str, out: &mut Objects) {
             lists.libraries.push(path);
         }
     }
-    unsaid.extend(parts.apparmor.links.iter().map(|(new, old)| format!("link {} -> {}", new.text(), old.text())));
+    unsaid.extend(
+        parts.apparmor.links.iter().map(|(new, old)| format!("link {} -> {}", new.text(), old.text())),
+    );
     let mut spec = Map::default();
     spec.set("abstract", abstract_rules(parts, lists, &mut unsaid));
     let mut map = Map::default();
@@ -217,7 +233,9 @@ fn object_path(pattern: &Pattern) -> Option<String> {
                 out.push_str(std::str::from_utf8(bytes).ok()?);
             }
             Piece::Glob(glob) if glob == NUMBER => out.push('*'),
-            Piece::Glob(glob) if glob.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-*?".contains(&b)) => {
+            Piece::Glob(glob)
+                if glob.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-*?".contains(&b)) =>
+            {
                 out.push_str(glob);
             }
             Piece::Glob(glob) if glob == "@{PROC}/@{pid}" => out.push_str("/proc/@{pid}"),

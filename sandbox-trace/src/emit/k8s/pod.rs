@@ -20,16 +20,16 @@ pub(super) fn pod(parts: &Parts<'_>, name: &str, out: &mut Objects) -> Result<()
     let volumes = Volumes::of(parts, out)?;
     let mut spec = Map::default();
     let token = b"/run/secrets/kubernetes.io/";
-    let asks = parts.needs.files.iter().any(|need| {
-        need.path().windows(token.len()).any(|window| window == token)
-    });
+    let asks =
+        parts.needs.files.iter().any(|need| need.path().windows(token.len()).any(|window| window == token));
     spec.comment(if asks {
         "it read a token of the API server's, and may need it"
     } else {
         "it read no token of the API server's"
     });
     spec.set("automountServiceAccountToken", asks);
-    spec.comment("what it must know of other services is in its own environment").set("enableServiceLinks", false);
+    spec.comment("what it must know of other services is in its own environment")
+        .set("enableServiceLinks", false);
     let host = sandbox.network.value == Network::Host;
     spec.comment(&*sandbox.network.why).set("hostNetwork", host);
     spec.set("hostPID", false).set("hostIPC", false);
@@ -41,10 +41,14 @@ pub(super) fn pod(parts: &Parts<'_>, name: &str, out: &mut Objects) -> Result<()
         spec.set("volumes", list(volumes.volumes));
     }
     for device in &sandbox.devices {
-        out.gaps.push(format!("a Pod has no devices of its own: {} needs a device plugin", printable(&device.value)));
+        out.gaps.push(format!(
+            "a Pod has no devices of its own: {} needs a device plugin",
+            printable(&device.value)
+        ));
     }
     if sandbox.stop_signal.is_some() {
-        out.notes.push("the signal that stops it is the image's: a Pod names none before Kubernetes 1.33".into());
+        out.notes
+            .push("the signal that stops it is the image's: a Pod names none before Kubernetes 1.33".into());
     }
     let mut map = Map::default();
     map.set("apiVersion", "v1").set("kind", "Pod");
@@ -110,13 +114,16 @@ fn profiles(parts: &Parts<'_>, name: &str, map: &mut Map) {
         super::Profiles::Operator => {
             "SeccompProfile below; where the operator's objects have namespaces: operator/NAMESPACE/NAME.json"
         }
-        super::Profiles::Node => "seccomp.json, below the kubelet's folder (/var/lib/kubelet/seccomp) on each node",
+        super::Profiles::Node => {
+            "seccomp.json, below the kubelet's folder (/var/lib/kubelet/seccomp) on each node"
+        }
     });
     map.set("seccompProfile", seccomp);
     let mut apparmor = Map::default();
     let profile = if parts.profiles == super::Profiles::Operator { name } else { parts.profile };
     apparmor.set("type", "Localhost").set("localhostProfile", profile);
-    map.comment("loaded on each node: by the operator, or with apparmor_parser -r").set("appArmorProfile", apparmor);
+    map.comment("loaded on each node: by the operator, or with apparmor_parser -r")
+        .set("appArmorProfile", apparmor);
 }
 
 fn container(parts: &Parts<'_>, name: &str, volumes: &Volumes, out: &mut Objects) -> Map {
@@ -140,8 +147,12 @@ fn container(parts: &Parts<'_>, name: &str, volumes: &Volumes, out: &mut Objects
     }
     if !sandbox.environment.is_empty() {
         let names: Vec<String> = sandbox.environment.iter().map(|name| printable(name)).collect();
-        map.comment(format!("env: {}: the values are not recorded; secrets come from a Secret", names.join(" ")));
-        out.notes.push(format!("give it these variables, whose values are not recorded: {}", names.join(" ")));
+        map.comment(format!(
+            "env: {}: the values are not recorded; secrets come from a Secret",
+            names.join(" ")
+        ));
+        out.notes
+            .push(format!("give it these variables, whose values are not recorded: {}", names.join(" ")));
     }
     let port = |port: u16, protocol: &str, why: &str| {
         let mut map = Map::default();
@@ -192,7 +203,9 @@ fn resources(parts: &Parts<'_>, map: &mut Map) {
     }
     if let Some(cpu) = &limits.cpu_millis {
         if let Some(mean) = mean_millis(parts) {
-            requested.comment("its mean over the recordings").set("cpu", format!("{}m", mean.min(cpu.value).max(1)));
+            requested
+                .comment("its mean over the recordings")
+                .set("cpu", format!("{}m", mean.min(cpu.value).max(1)));
         }
         limited.comment(&*cpu.why).set("cpu", format!("{}m", cpu.value));
     }

@@ -19,7 +19,9 @@ fn apparmor() -> AppArmorPolicy {
         capabilities: BTreeSet::from(["net_bind_service"]),
         ..AppArmorPolicy::default()
     };
-    for (path, access) in [("/usr/bin/agent", "rxm"), ("/lib/x.so", "rm"), ("/etc/passwd", "r"), ("/app/logs/a", "rwa")] {
+    for (path, access) in
+        [("/usr/bin/agent", "rxm"), ("/lib/x.so", "rm"), ("/etc/passwd", "r"), ("/app/logs/a", "rwa")]
+    {
         let pattern = Pattern::literal(path.as_bytes()).unwrap();
         policy.files.insert(pattern, FileRule { access: access.parse().unwrap(), ..FileRule::default() });
     }
@@ -64,7 +66,10 @@ fn the_objects_belong_together() {
     let security = &pod["spec"]["securityContext"];
     assert_eq!(security["seccompProfile"]["localhostProfile"], "operator/agent.json");
     assert_eq!(read(&objects, "seccompprofile.yaml")["metadata"]["name"], "agent");
-    assert_eq!(security["appArmorProfile"]["localhostProfile"], read(&objects, "apparmorprofile.yaml")["metadata"]["name"]);
+    assert_eq!(
+        security["appArmorProfile"]["localhostProfile"],
+        read(&objects, "apparmorprofile.yaml")["metadata"]["name"]
+    );
     assert_eq!(policy["spec"]["egress"][0]["to"][0]["ipBlock"]["cidr"], "192.0.2.7/32");
     // By hand: the names of what is loaded by hand, and no objects of the operator's.
     let by_hand = make_with(&sandbox(), &apparmor(), Profiles::Node).unwrap();
@@ -82,14 +87,20 @@ fn the_pod_says_what_the_sandbox_says() {
     assert_eq!(spec["securityContext"]["runAsUser"], 1000);
     let container = &spec["containers"][0];
     assert_eq!(container["args"], json!(["/usr/bin/agent", "--port", "18789"]));
-    assert_eq!(container["securityContext"]["capabilities"], json!({ "drop": ["ALL"], "add": ["NET_BIND_SERVICE"] }));
+    assert_eq!(
+        container["securityContext"]["capabilities"],
+        json!({ "drop": ["ALL"], "add": ["NET_BIND_SERVICE"] })
+    );
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["resources"]["limits"], json!({ "memory": "268435456", "cpu": "1500m" }));
     assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["/usr/bin/agent", "--health"]));
     assert_eq!(container["livenessProbe"]["initialDelaySeconds"], 40);
     assert_eq!(container["readinessProbe"]["timeoutSeconds"], 10);
     assert_eq!(spec["volumes"][0]["emptyDir"], json!({ "medium": "Memory", "sizeLimit": "16777216" }));
-    assert_eq!(container["volumeMounts"][1], json!({ "name": "app-config", "mountPath": "/app/config", "readOnly": true }));
+    assert_eq!(
+        container["volumeMounts"][1],
+        json!({ "name": "app-config", "mountPath": "/app/config", "readOnly": true })
+    );
 }
 
 #[test]
@@ -139,7 +150,10 @@ fn the_image_s_own_health_check_becomes_a_probe() {
         profile: "agent",
     };
     let pod = read(&objects(&parts).unwrap(), "pod.yaml");
-    assert_eq!(pod["spec"]["containers"][0]["livenessProbe"]["exec"]["command"], json!(["/bin/sh", "-c", "a: b # c"]));
+    assert_eq!(
+        pod["spec"]["containers"][0]["livenessProbe"]["exec"]["command"],
+        json!(["/bin/sh", "-c", "a: b # c"])
+    );
     assert!(pod["metadata"].get("namespace").is_none());
 }
 
@@ -173,7 +187,10 @@ fn what_the_operator_s_object_can_t_say_is_a_gap() {
     let objects = make_with(&sandbox(), &policy, Profiles::Operator).unwrap();
     assert_eq!(objects.gaps.len(), 1);
     let text = objects.stream();
-    assert!(text.contains("# GAP: not said here: \"/a b\"") && text.contains("network inet6 stream,"), "{text}");
+    assert!(
+        text.contains("# GAP: not said here: \"/a b\"") && text.contains("network inet6 stream,"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -249,10 +249,31 @@ mod tests {
 
     #[test]
     fn what_looks_like_another_type_reads_as_a_string() {
-        for text in ["", "1", "1e3", "0x1f", "1:30", "~", "True", "Off", "null", "-", "- a", "a: b", "#x", ".inf", "<<", "2020-01-01", "@x", "*x", "&x"] {
+        for text in [
+            "",
+            "1",
+            "1e3",
+            "0x1f",
+            "1:30",
+            "~",
+            "True",
+            "Off",
+            "null",
+            "-",
+            "- a",
+            "a: b",
+            "#x",
+            ".inf",
+            "<<",
+            "2020-01-01",
+            "@x",
+            "*x",
+            "&x",
+        ] {
             let mut map = Map::default();
             map.set("k", text);
-            let read: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&document(&[], &map)).unwrap();
+            let read: BTreeMap<String, serde_json::Value> =
+                serde_saphyr::from_str(&document(&[], &map)).unwrap();
             assert_eq!(read.get("k"), Some(&serde_json::Value::from(text)), "{text}");
         }
     }

@@ -63,7 +63,8 @@ fn bind(mounts: &mut Vec<Value>, volume: &Because<Volume>, report: &mut Report) 
     if KERNELS.contains(&kind) {
         return Ok(());
     }
-    let kept = present.filter(|_| kind != "tmpfs").and_then(|mount| mount.get("source")).and_then(Value::as_str);
+    let kept =
+        present.filter(|_| kind != "tmpfs").and_then(|mount| mount.get("source")).and_then(Value::as_str);
     let from = match (kept, source) {
         (Some(path), _) => path.to_owned(),
         (None, Source::Host(path)) => text(path)?.to_owned(),

@@ -63,13 +63,17 @@ fn behaviour(parts: &Parts<'_>, out: &mut DropIn) {
     if !parts.sandbox.makes_code {
         out.set("MemoryDenyWriteExecute", "yes", "No memory was made executable that could be written.");
     } else {
-        out.comment("MemoryDenyWriteExecute= is left out: memory was made executable (a just-in-time compiler).");
+        out.comment(
+            "MemoryDenyWriteExecute= is left out: memory was made executable (a just-in-time compiler).",
+        );
     }
     // Flags of clone3 are in memory, where no filter looks: systemd answers that it does not exist.
     let makes_namespaces = parts.called(&["unshare", "setns"])
         || parts.syscalls.calls.get("clone3").is_some_and(|call| call.admits != Admits::Nothing)
         || parts.needs.syscalls.iter().any(|((_, name), need)| {
-            need.args.keys().any(|tuple| tuple.get(&0).is_some_and(|flags| namespace_flags(name, *flags) != 0))
+            need.args
+                .keys()
+                .any(|tuple| tuple.get(&0).is_some_and(|flags| namespace_flags(name, *flags) != 0))
         });
     if !makes_namespaces {
         out.set("RestrictNamespaces", "yes", "It made no namespace.");

@@ -52,11 +52,15 @@ fn writes(parts: &Parts<'_>, private_tmp: bool) -> Vec<Place> {
         // Those come writable with every service; options of their own protect them.
         let kernels = [&b"/proc/"[..], b"/sys/", b"/dev/"].iter().any(|place| path.starts_with(place));
         let tmp = private_tmp && TEMPORARY.iter().any(|place| path.starts_with(place));
-        let inside = out.iter().any(|above| {
-            above.path.as_bytes().ends_with(b"/") && path.starts_with(above.path.as_bytes())
-        });
+        let inside = out
+            .iter()
+            .any(|above| above.path.as_bytes().ends_with(b"/") && path.starts_with(above.path.as_bytes()));
         if !kernels && !tmp && !inside {
-            out.push(Place { path: write.value.clone(), word: word::path(&write.value), why: write.why.clone() });
+            out.push(Place {
+                path: write.value.clone(),
+                word: word::path(&write.value),
+                why: write.why.clone(),
+            });
         }
     }
     out
@@ -67,7 +71,8 @@ fn read_write(parts: &Parts<'_>, writes: &[Place], out: &mut DropIn) {
         out.comment("ProtectSystem= is left out: the root folder itself was written to.");
         return;
     }
-    let why = if parts.sandbox.writes.is_empty() { "It wrote no file." } else { "It wrote where it may, below." };
+    let why =
+        if parts.sandbox.writes.is_empty() { "It wrote no file." } else { "It wrote where it may, below." };
     out.set("ProtectSystem", "strict", why);
     out.line("ReadWritePaths", "");
     for place in writes {
@@ -136,7 +141,14 @@ fn no_exec(parts: &Parts<'_>, writes: &[Place], out: &mut DropIn) {
         let at = place.path.as_bytes();
         // A single file in a folder of programs: nothing to say about the others, and it itself was not executed.
         if at != b"/" && !runs(at) {
-            words.extend(place.word.iter().filter(|word| !words.contains(&format!("-{word}"))).cloned().collect::<Vec<_>>());
+            words.extend(
+                place
+                    .word
+                    .iter()
+                    .filter(|word| !words.contains(&format!("-{word}")))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
         }
     }
     if !words.is_empty() {
@@ -187,7 +199,11 @@ fn devices(parts: &Parts<'_>, out: &mut DropIn) {
     let executed = |path: &[u8]| path.starts_with(b"/dev/");
     if !parts.used(ANY, others) {
         if parts.used(Access::EXEC | Access::MAP_EXEC, executed) {
-            out.set("DevicePolicy", "closed", "It mapped a device executable, which PrivateDevices= forbids.");
+            out.set(
+                "DevicePolicy",
+                "closed",
+                "It mapped a device executable, which PrivateDevices= forbids.",
+            );
         } else {
             out.set("PrivateDevices", "yes", "It used no device but null, zero, random and terminals.");
         }

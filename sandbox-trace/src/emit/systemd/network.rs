@@ -15,12 +15,14 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
             out.comment(&format!("{}: {}", family.value, family.why));
         }
         // systemd takes names; of a family without one there is nothing to say.
-        let named = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let named =
+            |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         let names = sandbox.families.iter().map(|family| family.value.as_str()).filter(named);
         out.list("RestrictAddressFamilies", names, "No others.");
     }
     let internet = sandbox.families.iter().any(|f| f.value == "AF_INET" || f.value == "AF_INET6");
-    let alone = sandbox.network.value == Network::None && sandbox.listens.is_empty() && sandbox.connects.is_empty();
+    let alone =
+        sandbox.network.value == Network::None && sandbox.listens.is_empty() && sandbox.connects.is_empty();
     if alone && !calls_abstract(parts) {
         out.set("PrivateNetwork", "yes", &sandbox.network.why);
         return;

@@ -109,7 +109,10 @@ fn a_service_that_is_called_is_reached_and_peers_at_home_are_named() {
     asks.listens.clear();
     asks.connects[0].value.address = [10, 1, 2, 3].into();
     let text = make(&asks, &[], &[]).text();
-    assert!(text.contains("\nIPAddressDeny=any\n") && text.contains("\nIPAddressAllow=localhost 10.1.2.3\n"), "{text}");
+    assert!(
+        text.contains("\nIPAddressDeny=any\n") && text.contains("\nIPAddressAllow=localhost 10.1.2.3\n"),
+        "{text}"
+    );
     // The internet's addresses change.
     asks.connects[0].value.address = [192, 0, 2, 7].into();
     assert!(!make(&asks, &[], &[]).text().contains("\nIPAddressDeny"));
@@ -146,10 +149,16 @@ fn an_abstract_socket_of_the_host_keeps_the_host_s_network() {
 fn places_are_named_where_they_can_be() {
     let mut sandbox = quiet();
     let place = |path: &[u8]| because(BytePath::from(path));
-    sandbox.writes =
-        [&b"/run/agent/x/"[..], b"/srv/a b%/", b"/srv/a b%/below/", b"/tmp/own/", b"/var/log/agent/", b"/x\xff/"]
-            .map(place)
-            .to_vec();
+    sandbox.writes = [
+        &b"/run/agent/x/"[..],
+        b"/srv/a b%/",
+        b"/srv/a b%/below/",
+        b"/tmp/own/",
+        b"/var/log/agent/",
+        b"/x\xff/",
+    ]
+    .map(place)
+    .to_vec();
     sandbox.executes_from = vec!["/srv/a b%/bin/".into()];
     let out = make(&sandbox, &[], &[]);
     let text = out.text();
@@ -183,7 +192,12 @@ fn nothing_recorded_makes_a_line_of_its_own() {
 #[test]
 fn root_has_no_user_and_nothing_ambient() {
     let mut sandbox = sandbox();
-    sandbox.user = because(User { spec: None, root: true, ids: Some((0, 0)), blockers: vec!["reads /etc/shadow".into()] });
+    sandbox.user = because(User {
+        spec: None,
+        root: true,
+        ids: Some((0, 0)),
+        blockers: vec!["reads /etc/shadow".into()],
+    });
     let text = make(&sandbox, &[], &[]).text();
     assert!(!text.contains("\nUser="), "{text}");
     assert!(text.contains("\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=\n"), "{text}");
