@@ -179,7 +179,7 @@ fn memory(subject: &Subject) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{checks::Task, confinement::cgroups::Memory};
+    use crate::probe::checks::Task;
 
     fn told(check: &Check) -> Option<(Verdict, &str)> {
         match &check.task {
@@ -197,7 +197,7 @@ mod tests {
         assert!(told(&tasks(&subject)).is_none());
         subject.tasks = (Some(30_000), 3);
         assert!(matches!(told(&tasks(&subject)), Some((Verdict::Closed, words)) if words.contains("30,000")));
-        subject.memory = Memory { limit: Some(64 * MIB), ..Memory::none() };
+        subject.memory.limit = Some(64 * MIB);
         subject.host.memory_available = 64 * MIB + RESERVE;
         assert!(told(&memory(&subject)).is_none());
         subject.memory.keep_off = Some("group");
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(told(&swap(&subject)).unwrap().0, Verdict::Closed);
         subject.host.swap = 1;
         assert_eq!(told(&swap(&subject)).unwrap().0, Verdict::Open);
-        subject.memory = Memory { limit: Some(MIB), swap: Some(0), ..Memory::none() };
+        (subject.memory.limit, subject.memory.swap) = (Some(MIB), Some(0));
         assert_eq!(told(&swap(&subject)).unwrap(), (Verdict::Closed, "none"));
     }
 }
