@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -18,6 +19,9 @@ use crate::{
 
 /// The image with the agent.
 pub const IMAGE: &str = "sandbox-trace-test";
+
+/// The runtime's name in the engine, and a program that stands before it.
+const RUNTIME: (&str, &str) = ("runc-here", include_str!("docker/runc-here.py"));
 
 /// A dockerd with its own data, socket and containers; it ends with the test.
 #[derive(Debug)]
@@ -63,6 +67,9 @@ impl Engine {
         let log = dir.path().join("dockerd.log");
         let output = fs::File::create(&log)?;
         let path = |name: &str| dir.path().join(name);
+        let (name, program) = RUNTIME;
+        fs::write(path(name), program)?;
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755))?;
         let child = dockerd
             .arg("--data-root")
             .arg(path("data"))
@@ -73,6 +80,8 @@ impl Engine {
             .arg("--host")
             .arg(socket(dir.path()))
             .args(options)
+            .arg(format!("--add-runtime={name}={}", path(name).display()))
+            .arg(format!("--default-runtime={name}"))
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

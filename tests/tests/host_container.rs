@@ -26,23 +26,13 @@ fn recorded(engine: &Engine, args: &[&str]) -> Result<Value> {
     Ok(recorded.json["target"]["container"].clone())
 }
 
-/// Imports the tests' image once more, with these lines of a Dockerfile.
-fn import(engine: &Engine, changes: &[&str]) -> Result<()> {
-    let archive = engine.dir().join("image.tar");
-    let mut args = vec!["import".into()];
-    for change in changes {
-        args.extend(["--change".into(), (*change).to_owned()]);
-    }
-    args.extend([archive.to_string_lossy().into_owned(), OWN.into()]);
-    engine.call(args).map(drop)
-}
-
 #[test]
 fn a_container_is_recorded_with_the_very_options_that_it_was_started_with() -> Result<()> {
     command::require_root()?;
     let engine = Engine::start()?;
-    import(
-        &engine,
+    // The tests' image once more, with these lines of a Dockerfile.
+    engine.import(
+        &engine.dir().join("image"),
         &[
             "USER 7:8",
             "WORKDIR /opt",
@@ -53,6 +43,7 @@ fn a_container_is_recorded_with_the_very_options_that_it_was_started_with() -> R
             "VOLUME /vol",
             "HEALTHCHECK --interval=7s CMD true",
         ],
+        OWN,
     )?;
     let data = engine.dir().join("shared");
     std::fs::create_dir(&data)?;
