@@ -3,6 +3,7 @@
 
 mod flags;
 mod network;
+mod noexec;
 
 use std::fmt::Write as _;
 
@@ -39,7 +40,14 @@ pub fn script(sandbox: &Sandbox, origin: Origin<'_>) -> Result<String> {
     evidence(&mut out, &flags, sandbox);
     out.push_str("\nset -eu\n# Docker's client reads the seccomp profile, from here.\ncd -- \"$(dirname -- \"$0\")\"\n");
     out.push_str(&load_apparmor(origin.apparmor));
-    out.push_str(&network::steps(sandbox)?);
+    let steps =
+        noexec::steps(sandbox, object_name(&sandbox.name, "a container")?)? + &network::steps(sandbox)?;
+    let host = !steps.is_empty();
+    out.push_str(&steps);
+    if host {
+        out.push_str("\n# The host's part alone, as it is needed after a start of the host.\n");
+        out.push_str("if [ \"${SANDBOX_START:-yes}\" = no ]; then\n  exit\nfi\n");
+    }
     out.push_str("\ndocker run --detach \\\n");
     for line in flags.iter().map(Flag::command).filter(|line| !line.is_empty()) {
         let _ = writeln!(out, "  {line} \\");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Origin, network};
+use super::{Origin, network, noexec};
 use crate::{
     emit::{
         quantity::{bytes, cpus, duration},
@@ -105,7 +105,17 @@ fn file_system(out: &mut Vec<Flag>, sandbox: &Sandbox) -> Result<()> {
     }
     for volume in &sandbox.volumes {
         let shown = format!("--mount … {}", volume.value.target);
-        out.push(Flag { shown, ..Flag::new(["--mount", &mount(&volume.value)?]) }.why(&volume.why));
+        let mut flag = Flag { shown, ..Flag::new(["--mount", &mount(&volume.value)?]) }.why(&volume.why);
+        if let Some(variable) = noexec::variable(sandbox, &volume.value) {
+            let fields = mount_fields(&volume.value)?.into_iter().map(|field| {
+                let source = field.trim_start_matches('"').starts_with("src=");
+                if source { format!("\"${variable}\"") } else { shell::word(&field) }
+            });
+            let fields: Vec<String> = fields.collect();
+            flag.raw = Some(format!("--mount {}", fields.join(",")));
+            flag = flag.why(&format!("{}; nothing was executed there", volume.why));
+        }
+        out.push(flag);
     }
     for device in &sandbox.devices {
         out.push(Flag::new(["--device", inner(&device.value, "a device")?]).why(&device.why));
@@ -276,8 +286,13 @@ pub fn tmpfs_options(tmpfs: &Tmpfs) -> String {
     out
 }
 
-/// The value of `--mount`: fields with commas between them, quoted as in a CSV file.
+/// The value of `--mount`.
 pub fn mount(volume: &Volume) -> Result<String> {
+    Ok(mount_fields(volume)?.join(","))
+}
+
+/// The fields of the value of `--mount`, which have commas between them; quoted as in a CSV file.
+pub fn mount_fields(volume: &Volume) -> Result<Vec<String>> {
     let mut fields = match &volume.source {
         Source::Host(path) => vec!["type=bind".to_owned(), format!("src={}", text_of(path, "a volume")?)],
         Source::Named(name) => {
@@ -294,14 +309,14 @@ pub fn mount(volume: &Volume) -> Result<String> {
             return Err(inexpressible("a volume", field, "a mount is one line of text"));
         }
     }
-    let quoted: Vec<String> =
-        fields
-            .into_iter()
-            .map(|field| {
+    Ok(fields
+        .into_iter()
+        .map(
+            |field| {
                 if field.contains([',', '"']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
-            })
-            .collect();
-    Ok(quoted.join(","))
+            },
+        )
+        .collect())
 }
 
 /// The value of `--publish`.

@@ -71,7 +71,7 @@ fn own(sandbox: &Sandbox) -> Result<String> {
     Ok(format!(
         r#"
 # A network of its own. {peers}{six}
-# SANDBOX_FIREWALL=no leaves it open, SANDBOX_FIREWALL=only closes it and starts nothing (after a start of the host).
+# SANDBOX_FIREWALL=no leaves it open. The packet filter is gone after a start of the host: SANDBOX_START=no makes it again.
 network={name}
 bridge=sbx-{short}
 docker network inspect "$network" >/dev/null 2>&1 ||
@@ -110,10 +110,6 @@ RULES
 }}
 case "${{SANDBOX_FIREWALL:-yes}}" in
 no) echo "$0: SANDBOX_FIREWALL=no: the network $network is open for connections that begin inside" >&2 ;;
-only)
-  close_egress
-  exit
-  ;;
 *) close_egress ;;
 esac
 "#
