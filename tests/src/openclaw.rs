@@ -26,6 +26,9 @@ pub const USER: u32 = 1000;
 /// The port that it serves.
 pub const PORT: u16 = 18789;
 
+/// Where the emitted script mounts the folder with the logs.
+const WRITTEN: &str = "/run/sandbox-trace/openclaw/volume1";
+
 /// What the Dockerfile beside the agent says of the image.
 const CHANGES: [&str; 5] = [
     "USER 1000:1000",
@@ -158,6 +161,13 @@ impl OpenClaw {
         // A docker without an engine may come first in PATH.
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         Ok(command)
+    }
+}
+
+impl Drop for OpenClaw {
+    /// Takes away the mount that the emitted script made of the folder with the logs; there is none if it was not run.
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--quiet", "--", WRITTEN]).status();
     }
 }
 
