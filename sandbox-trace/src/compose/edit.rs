@@ -187,6 +187,8 @@ impl File {
                 }
             }
         }
+        // Where collections end together, the inner one's parts come first.
+        added.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
         for (folder, entries) in added {
             if let Some(parent) = at(own, &folder) {
                 self.add(parent, &entries, style, out)?;
