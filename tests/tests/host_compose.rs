@@ -198,7 +198,7 @@ fn hardened(openclaw: &OpenClaw, recording: &Path, dir: &Path) -> Result<()> {
     let options = ["--in".as_ref(), file.as_os_str(), "--in-place".as_ref(), "--no-apparmor".as_ref()];
     ensure!(emit(recording, &options)?.is_empty(), "a result on standard output beside the file");
     let after = fs::read_to_string(&file)?;
-    for line in ["# The agent itself.", "x-base: &base", "      MODE: fast   # stays", "    <<: *base"] {
+    for line in ["  # The agent itself.", "x-base: &base", "      MODE: fast   # stays", "    <<: *base"] {
         ensure!(after.lines().any(|own| own == line), "{line:?} is gone:\n{after}");
     }
     started(openclaw, &file, "agent")?;

@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(slice(text, web.get("ports").unwrap()), "80:80");
         assert_eq!(slice(text, web.get("cmd").unwrap()), "|\n      x\n      y");
         assert_eq!(slice(text, web.get("none").unwrap()), "");
-        assert!(slice(text, web).ends_with("y"));
+        assert!(slice(text, web).ends_with("none"));
         let api = services.get("api").unwrap();
         assert_eq!(slice(text, api), "{<<: *w, l: [1, 2] }");
         assert_eq!(slice(text, api.get("l").unwrap()), "[1, 2]");
