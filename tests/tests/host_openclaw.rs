@@ -104,6 +104,7 @@ fn emit(recording: &Path, out: &Path) -> Result<()> {
     let run = |args: &[&str]| sandbox_trace(args.iter().map(OsStr::new)).map(drop);
     let recording = recording.to_str().context("a path that is not UTF-8")?;
     run(&["emit-docker", recording, "-o", &folder])?;
+    run(&["emit-compose", recording, "-o", &folder])?;
     run(&["emit-k8s", recording, "-o", &format!("{folder}kubernetes/")])?;
     run(&["emit-systemd", recording, "-o", &format!("{folder}systemd/")])?;
     let profile = |name: &str| format!("{folder}{name}");

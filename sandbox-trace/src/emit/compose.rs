@@ -137,7 +137,7 @@ fn networks(sandbox: &Sandbox) -> Result<Option<Entry>> {
                 Entry::new("driver_opts", Node::Map(options)),
             ];
             let why = "its own. A compose file can't close a network for connections that begin inside: the script \
-                       of emit-docker does, with SANDBOX_FIREWALL=only, once this one is up";
+                       of emit-docker does, with SANDBOX_START=no, once this one is up";
             Entry::because("default", Node::Map(keys), why)
         }
     };
