@@ -1,5 +1,7 @@
 //! A report as SARIF 2.1.0, which code hosts show beside the lines of a file.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::{Finding, Report, Severity};
@@ -71,8 +73,8 @@ fn location(report: &Report, finding: &Finding) -> Value {
         return json!({"logicalLocations": logical});
     };
     let mut place = json!({"artifactLocation": {"uri": uri(file)}});
-    if let Some(line) = finding.line {
-        place["region"] = json!({"startLine": line});
+    if let (Some(line), Some(place)) = (finding.line, place.as_object_mut()) {
+        place.insert("region".into(), json!({"startLine": line}));
     }
     json!({"physicalLocation": place, "logicalLocations": logical})
 }
@@ -83,9 +85,10 @@ fn uri(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
-                out.push(char::from(byte))
+                out.push(char::from(byte));
             }
-            _ => out += &format!("%{byte:02X}"),
+            // Writing to a string does not fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
     if path.starts_with('/') { format!("file://{out}") } else { out }

@@ -20,6 +20,7 @@ const SCHEMA: &str = "sandbox-trace/audit/v1";
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("subject").required(true))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A running container: what is in force on it.
     #[arg(long, value_name = "NAME", group = "subject")]

@@ -91,7 +91,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     for line in report {
         context.note(line);
     }
-    sandbox.notes(context, &made);
+    sandbox::Args::notes(context, &made);
     if sandbox.is_folder() {
         let file = sandbox.output.join(&name);
         context.note(format!("  next: docker compose -f {} up --detach", file.display()));

@@ -18,7 +18,6 @@ pub struct Args {
 }
 
 /// Runs the command.
-#[expect(clippy::needless_pass_by_value, reason = "every command has this signature")]
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let args = args.sandbox;
     let made = args.make(Runtime::Docker)?;
@@ -26,7 +25,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     let origin = Origin { recordings: &recordings, seccomp: &made.seccomp, apparmor: &made.profile };
     let script = docker::script(&made.sandbox, origin)?;
     args.write(context, Some(&made), vec![NamedFile::script("docker-run.sh", script)])?;
-    args.notes(context, &made);
+    sandbox::Args::notes(context, &made);
     if args.is_folder() {
         context.note(format!("  next: sh {}", args.output.join("docker-run.sh").display()));
     } else if args.output != Path::new("-") {

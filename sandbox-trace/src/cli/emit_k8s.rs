@@ -52,7 +52,7 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
     for note in objects.notes.iter().chain(&objects.gaps) {
         context.note(format!("  note: {note}"));
     }
-    common.notes(context, &made);
+    sandbox::Args::notes(context, &made);
     if common.is_folder() {
         let folder = common.output.display();
         context.note(match args.profiles {

@@ -63,7 +63,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     for note in &report.notes {
         context.note(format!("  note: {note}"));
     }
-    sandbox.notes(context, &made);
+    sandbox::Args::notes(context, &made);
     if sandbox.output != Path::new("-") && !no_apparmor {
         context.note(format!(
             "  next: load the AppArmor profile {} where the bundle runs (emit-apparmor, apparmor_parser -r)",

@@ -61,7 +61,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     for note in drop_in.notes.iter().chain(&drop_in.gaps) {
         context.note(format!("  note: {note}"));
     }
-    common.notes(context, &made);
+    sandbox::Args::notes(context, &made);
     if common.is_folder() {
         context.note(format!(
             "  next: put {unit}.d into /etc/systemd/system, load apparmor.profile (apparmor_parser -r), then \

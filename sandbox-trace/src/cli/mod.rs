@@ -61,7 +61,7 @@ enum Command {
     EmitDocker(emit_docker::Args),
     /// Write a compose file for the whole sandbox, or harden a service of one that is there.
     EmitCompose(Box<emit_compose::Args>),
-    /// Write a hardened Pod with its NetworkPolicy and profiles for Kubernetes.
+    /// Write a hardened Pod with its network policy and profiles for Kubernetes.
     EmitK8s(emit_k8s::Args),
     /// Confine an OCI bundle: the whole sandbox in its config.json.
     EmitOci(emit_oci::Args),

@@ -143,7 +143,7 @@ impl Args {
     }
 
     /// Prints what a person should know of what was made.
-    pub fn notes(&self, context: Context, made: &Made) {
+    pub fn notes(context: Context, made: &Made) {
         for note in made.sandbox.notes.iter().chain(&made.syscalls.notes).chain(&made.apparmor.notes) {
             context.note(format!("  note: {note}"));
         }

@@ -136,10 +136,10 @@ fn take(given: &Given, out: &mut Written, quota: &mut Quota, places: &Places) ->
             ..Mount::default()
         }),
         "volumes-from" => {
-            out.notes.push(format!("what comes with --volumes-from {} is not known", printable(value)))
+            out.notes.push(format!("what comes with --volumes-from {} is not known", printable(value)));
         }
         "device" | "gpus" => {
-            container.devices.push(if name == "gpus" { format!("gpus={value}") } else { value.to_owned() })
+            container.devices.push(if name == "gpus" { format!("gpus={value}") } else { value.to_owned() });
         }
         "pid" | "ipc" | "uts" if !matches!(value, "" | "private" | "shareable") => {
             container.namespaces.insert(name.clone(), value.to_owned());

@@ -21,18 +21,16 @@ pub fn commands(text: &str) -> Result<Vec<Command>, (u32, String)> {
         let (mut part, mut goes_on) = part(line);
         // A quote that is still open goes on in the next line, whatever stands there.
         let words = loop {
-            match shell_words::split(&part) {
-                Ok(words) => break words,
-                Err(_) => {
-                    let Some((_, next)) = lines.next() else {
-                        return Err((number, "a quote is not closed".into()));
-                    };
-                    let (more, more_goes_on) = self::part(next);
-                    part.push('\n');
-                    part += &more;
-                    goes_on = more_goes_on;
-                }
+            if let Ok(words) = shell_words::split(&part) {
+                break words;
             }
+            let Some((_, next)) = lines.next() else {
+                return Err((number, "a quote is not closed".into()));
+            };
+            let (more, more_goes_on) = self::part(next);
+            part.push('\n');
+            part += &more;
+            goes_on = more_goes_on;
         };
         let nothing = words.is_empty();
         command.extend(words.into_iter().map(|word| (word, number)));

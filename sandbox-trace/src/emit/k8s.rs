@@ -1,4 +1,4 @@
-//! Sandbox → Kubernetes objects: a Pod, its NetworkPolicy, and the two profiles as objects of the Security Profiles
+//! Sandbox → Kubernetes objects: a Pod, its network policy, and the two profiles as objects of the Security Profiles
 //! Operator. For Kubernetes 1.30 and later, where a Pod names its AppArmor profile in a field.
 
 mod network;

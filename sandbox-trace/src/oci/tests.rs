@@ -29,7 +29,7 @@ fn a_configuration_is_described_in_full() {
             "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"},
             "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc", "path": "/proc/1/ns/ipc"},
                 {"type": "uts", "path": "/proc/77/ns/uts"}, {"type": "mount"}, {"type": "cgroup"}],
-            "resources": {"memory": {"limit": 1048576, "swap": -1}, "cpu": {"quota": 50000, "period": 200_000},
+            "resources": {"memory": {"limit": 1_048_576, "swap": -1}, "cpu": {"quota": 50_000, "period": 200_000},
                 "pids": {"limit": 12},
                 "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]},
             "devices": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}, {"path": "/dev/x", "type": "b", "major": 9, "minor": 0}],

@@ -143,10 +143,10 @@ impl Board {
                 Arg::Out(bytes) => bytes.as_mut_ptr() as usize,
             };
         }
-        let [a, b, c, d, e, f] = words;
+        let [first, second, third, fourth, fifth, sixth] = words;
         // SAFETY: each pointer is to memory that lives for the call and is as long as the call is told in the
         // argument beside it; the callers in this module's siblings keep to that.
-        let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+        let result = unsafe { libc::syscall(number, first, second, third, fourth, fifth, sixth) };
         self.calling.store(0, Ordering::SeqCst);
         Errno::result(result)
     }

@@ -249,7 +249,7 @@ impl<'a> Helper<'a> {
             }
         };
         let seen = self.watch(child, attempt, how);
-        let gone = self.end(child);
+        let gone = Self::end(child);
         self.clean()?;
         let seen = seen?;
         gone?;
@@ -299,7 +299,7 @@ impl<'a> Helper<'a> {
             if self.board.stage() == stage::ANSWERED {
                 return Ok(self.board.answered());
             }
-            let ended = match self.ended(child) {
+            let ended = match Self::ended(child) {
                 Some(ended) => ended,
                 None if start.elapsed() < attempt.patience => {
                     self.pause();
@@ -330,7 +330,7 @@ impl<'a> Helper<'a> {
             if now >= wanted {
                 return Ok(());
             }
-            let gone = self.ended(child).is_some();
+            let gone = Self::ended(child).is_some();
             if gone || start.elapsed() > SET_UP {
                 let what = if gone { "ended" } else { "hangs" };
                 let message = format!("the probe's child {what} before it is confined");
@@ -353,7 +353,7 @@ impl<'a> Helper<'a> {
     }
 
     /// How the child ended, if it did. It stays a zombie, so that its number stays its own.
-    fn ended(&self, child: Pid) -> Option<Ended> {
+    fn ended(child: Pid) -> Option<Ended> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
         match waitid(Id::Pid(child), flags) {
             Ok(WaitStatus::Exited(_, code)) => Some(Ended::Exited(code)),
@@ -363,7 +363,7 @@ impl<'a> Helper<'a> {
     }
 
     /// Ends the child and all that it started, which are one session, and takes them off the list of processes.
-    fn end(&self, child: Pid) -> Result<(), Failure> {
+    fn end(child: Pid) -> Result<(), Failure> {
         let start = Instant::now();
         loop {
             let _ = kill(Pid::from_raw(-child.as_raw()), Signal::SIGKILL);

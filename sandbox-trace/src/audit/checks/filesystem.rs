@@ -46,7 +46,7 @@ fn binds(subject: &Subject) -> Vec<Bind<'_>> {
             let word = |writable: bool| if writable { "writable" } else { "read-only" };
             let mut shown = format!("{source} on {} ({})", mount.target, word(writable));
             if writable != asked {
-                shown += &format!(", asked for as {}", word(asked));
+                shown.extend([", asked for as ", word(asked)]);
             }
             Some(Bind { mount, source, writable, shown })
         })

@@ -100,8 +100,7 @@ pub fn host(subject: &Subject) -> Outcome {
             let asked = printable(asked.unwrap_or("its own"));
             one(subject, Severity::High, both(&asked, "the host's network"), &fix)
         }
-        (Some(_), _) => passed("its network is not the host's"),
-        (None, Some(false)) => passed("its network is not the host's"),
+        (Some(_), _) | (None, Some(false)) => passed("its network is not the host's"),
         (None, None) => unknown("which network it joins is not told"),
     }
 }

@@ -34,7 +34,7 @@ pub fn sensitive(path: &str) -> Option<(Severity, Option<Severity>, &'static str
         ["boot" | "etc" | "usr" | "bin" | "sbin" | "lib" | "lib64", ..] => {
             (High, None, "the host's programs and configuration")
         }
-        ["root"] | ["home"] | ["home", _] => {
+        ["root" | "home"] | ["home", _] => {
             (Critical, Some(High), "a home folder, with its keys and configuration")
         }
         ["var", "lib", "docker" | "containerd" | "containers" | "kubelet" | "etcd", ..]

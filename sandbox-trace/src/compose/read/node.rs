@@ -154,7 +154,7 @@ struct NodeVisitor;
 
 impl NodeVisitor {
     #[allow(clippy::unnecessary_wraps, reason = "it is what every visit gives")]
-    fn text<E>(text: impl ToString) -> Result<Node, E> {
+    fn text<E>(text: &(impl ToString + ?Sized)) -> Result<Node, E> {
         Ok(Node { value: Value::Text(text.to_string()), ..Node::default() })
     }
 }
@@ -183,23 +183,23 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Self::text(value)
+        Self::text(&value)
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Self::text(value)
+        Self::text(&value)
     }
 
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
-        Self::text(value)
+        Self::text(&value)
     }
 
     fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        Self::text(value)
+        Self::text(&value)
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Self::text(value)
+        Self::text(&value)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

@@ -131,13 +131,9 @@ fn networks(node: &Node, out: &mut Written, internal: &[String]) -> Result<(), W
         },
         None => vec!["default".to_owned()],
     };
-    match text(node, "network_mode")? {
-        Some(mode) => out.container.network_mode = Some(mode),
-        None => {
-            out.internal_network = named.iter().all(|name| internal.contains(name));
-            out.container.network_mode = Some(named.join(", "));
-        }
-    }
+    let mode = text(node, "network_mode")?;
+    out.internal_network = mode.is_none() && named.iter().all(|name| internal.contains(name));
+    out.container.network_mode = Some(mode.unwrap_or_else(|| named.join(", ")));
     Ok(())
 }
 

@@ -132,7 +132,7 @@ fn bombs_end_early() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for n in 1..12 {
         let alias = format!("*a{}", n - 1);
-        text += &format!("a{n}: &a{n} [{}]\n", vec![alias; 10].join(", "));
+        text.extend([format!("a{n}: &a{n} [{}]\n", vec![alias; 10].join(", "))]);
     }
     let start = std::time::Instant::now();
     assert!(read_text(&text).is_err());

@@ -1,6 +1,6 @@
 //! The flags of `docker run`, in the guide's order, and what is checked before a name or path becomes a part of one.
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 use super::{Origin, network, noexec};
 use crate::{
@@ -281,7 +281,8 @@ pub fn tmpfs_options(tmpfs: &Tmpfs) -> String {
     let exec = if tmpfs.exec { "exec" } else { "noexec" };
     let mut out = format!("rw,{exec},nosuid,nodev,size={},mode={:o}", bytes(tmpfs.bytes), tmpfs.mode);
     if let Some((uid, gid)) = tmpfs.owner {
-        out += &format!(",uid={uid},gid={gid}");
+        // Writing to a string does not fail.
+        let _ = write!(out, ",uid={uid},gid={gid}");
     }
     out
 }

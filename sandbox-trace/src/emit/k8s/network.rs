@@ -1,4 +1,4 @@
-//! The NetworkPolicy: whom the Pod may reach and who may reach it.
+//! The network policy: whom the Pod may reach and who may reach it.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

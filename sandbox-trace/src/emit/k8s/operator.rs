@@ -3,7 +3,7 @@
 //! `abstractions/base` and denials of its own: what it can't say is a gap, and the file stays the exact profile.
 //!
 //! Measured against the operator's resource definitions and its template (kubernetes-sigs/security-profiles-operator,
-//! SeccompProfile v1beta1, AppArmorProfile v1alpha1).
+//! `SeccompProfile` v1beta1, `AppArmorProfile` v1alpha1).
 
 use serde_json::Value;
 

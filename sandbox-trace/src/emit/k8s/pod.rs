@@ -37,8 +37,8 @@ pub(super) fn pod(parts: &Parts<'_>, name: &str, out: &mut Objects) -> Result<()
     spec.set("securityContext", pod_security(parts, name, volumes.has_claims));
     let container = container(parts, name, &volumes, out);
     spec.set("containers", vec![container]);
-    if !volumes.volumes.is_empty() {
-        spec.set("volumes", list(volumes.volumes));
+    if !volumes.items.is_empty() {
+        spec.set("volumes", list(volumes.items));
     }
     for device in &sandbox.devices {
         out.gaps.push(format!(

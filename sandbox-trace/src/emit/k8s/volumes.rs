@@ -14,7 +14,7 @@ use crate::{
 /// Volumes of a Pod, and the mounts of its container.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
-    pub(super) volumes: Vec<Item>,
+    pub(super) items: Vec<Item>,
     pub(super) mounts: Vec<Item>,
     /// Whether any of them takes the group of the Pod.
     pub(super) has_claims: bool,
@@ -56,7 +56,7 @@ impl Volumes {
         empty.set("medium", "Memory").set("sizeLimit", bytes.to_string());
         let mut volume = Map::default();
         volume.set("name", name.as_str()).set("emptyDir", empty);
-        self.volumes.push(item(&format!("in memory, {bytes} bytes: {why}"), volume));
+        self.items.push(item(&format!("in memory, {bytes} bytes: {why}"), volume));
         self.mount(&name, path, true, why);
     }
 
@@ -85,7 +85,7 @@ impl Volumes {
                 "a volume without a name: new for each Pod, and empty"
             }
         };
-        self.volumes.push(item(why, map));
+        self.items.push(item(why, map));
         self.mount(&name, path, *writable, &volume.why);
         Ok(())
     }

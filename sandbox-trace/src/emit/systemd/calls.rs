@@ -60,12 +60,12 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
 
 /// Options that are filters of systemd's own, on top of the list.
 fn behaviour(parts: &Parts<'_>, out: &mut DropIn) {
-    if !parts.sandbox.makes_code {
-        out.set("MemoryDenyWriteExecute", "yes", "No memory was made executable that could be written.");
-    } else {
+    if parts.sandbox.makes_code {
         out.comment(
             "MemoryDenyWriteExecute= is left out: memory was made executable (a just-in-time compiler).",
         );
+    } else {
+        out.set("MemoryDenyWriteExecute", "yes", "No memory was made executable that could be written.");
     }
     // Flags of clone3 are in memory, where no filter looks: systemd answers that it does not exist.
     let makes_namespaces = parts.called(&["unshare", "setns"])

@@ -24,10 +24,10 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
         out.comment("PrivateTmp= is left out: it used files of others in /tmp or /var/tmp.");
     }
     let in_home = |path: &[u8]| HOMES.iter().any(|home| path.starts_with(home));
-    if !parts.used(ANY, in_home) {
-        out.set("ProtectHome", "yes", "It used nothing of /home, /root and /run/user.");
-    } else {
+    if parts.used(ANY, in_home) {
         out.set("ProtectHome", "read-only", "It used files there; those that it wrote are named above.");
+    } else {
+        out.set("ProtectHome", "yes", "It used nothing of /home, /root and /run/user.");
     }
     if !parts.called(&["mount", "umount2", "move_mount", "mount_setattr"]) {
         out.set("PrivateMounts", "yes", "It mounted nothing.");

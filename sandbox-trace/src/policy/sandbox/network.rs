@@ -98,7 +98,7 @@ fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {
     let more = all.len().saturating_sub(SHOWN);
     let mut text = all.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text += &format!(" and {more} more");
+        text.extend([" and ", &more.to_string(), " more"]);
     }
     text
 }

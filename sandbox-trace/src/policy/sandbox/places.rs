@@ -244,21 +244,15 @@ impl Maker<'_> {
             out.volumes.push(Because::new(volume, why));
             return;
         }
-        let size = match peak {
-            Some(peak) => {
-                format!(
-                    "at most {} KiB were used; {} % headroom",
-                    crate::output::grouped(peak.div_ceil(1024)),
-                    self.options.headroom
-                )
-            }
-            None => {
-                notes.push(format!(
-                    "how much {target} held was not measured: it gets {} MiB",
-                    UNMEASURED / MIB
-                ));
-                "its use was not measured".into()
-            }
+        let size = if let Some(peak) = peak {
+            format!(
+                "at most {} KiB were used; {} % headroom",
+                crate::output::grouped(peak.div_ceil(1024)),
+                self.options.headroom
+            )
+        } else {
+            notes.push(format!("how much {target} held was not measured: it gets {} MiB", UNMEASURED / MIB));
+            "its use was not measured".into()
         };
         let run = if folder.runs { "; files in it were executed" } else { "" };
         let tmpfs = self.tmpfs(target, bytes, folder.runs);
@@ -416,7 +410,7 @@ impl Mounts {
             let Some(mount) = self.find(need.path()) else { continue };
             let target = without_slash(&mount.target).as_bytes().to_vec();
             let uses = out.entry(target).or_default();
-            uses.access = uses.access | need.access();
+            uses.access |= need.access();
             uses.paths += 1;
             if need.access().intersects(WRITE) {
                 uses.written += 1;

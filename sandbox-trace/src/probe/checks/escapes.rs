@@ -45,10 +45,11 @@ fn sockets(subject: &Subject) -> Check {
                 Ok(()) => return Seen::open(format_args!("{name} answers")),
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 // Whether it is there at all is not told by a filter that allows no sockets.
-                Err(errno) => match files::open(board, path, libc::O_PATH) {
-                    Ok(_) => refusal = Some((name, errno)),
-                    Err(_) => {}
-                },
+                Err(errno) => {
+                    if files::open(board, path, libc::O_PATH).is_ok() {
+                        refusal = Some((name, errno));
+                    }
+                }
             }
         }
         match refusal {

@@ -159,7 +159,7 @@ fn memory(subject: &Subject) -> Check {
         Seen::open(format_args!("{} MiB were used, beyond the limit of {} MiB", length >> 20, limit >> 20))
     })
     .expecting("stopped")
-    .with_patience(Duration::from_secs(60))
+    .with_patience(Duration::from_mins(1))
     .with_end(|ended, board| {
         let used = board.progress.load(Ordering::SeqCst) / MIB;
         match ended {

@@ -155,7 +155,7 @@ impl Cgroups {
     pub fn cpu_millis(&self) -> Option<u64> {
         let (place, is_two) = self.of("cpu")?;
         let millis = |quota: &str, period: &str| {
-            Some(quota.parse::<u64>().ok()?.checked_mul(1000)?.checked_div(period.parse().ok()?)?)
+            quota.parse::<u64>().ok()?.checked_mul(1000)?.checked_div(period.parse().ok()?)
         };
         if is_two {
             let each = place.upwards("cpu.max").filter_map(|(_, text)| {

@@ -1,5 +1,10 @@
 //! The limits of a process's cgroups, of both versions: the smallest of a cgroup and those above it is in force.
 
+#![expect(
+    clippy::option_option,
+    reason = "the outer one: nothing could be read; the inner one: there is no limit"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
