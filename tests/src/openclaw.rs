@@ -6,14 +6,16 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Output},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    command::{require, run, succeed, wait_until},
+    command::{self, require, run, succeed, wait_until},
     docker::Engine,
+    product::{Recorder, binary},
     rootfs,
 };
 
@@ -64,6 +66,58 @@ print("ok")
 #[must_use]
 pub fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles/openclaw")
+}
+
+/// The recording that lies beside the example.
+pub const RECORDING: &str = "recording.json.zst";
+/// What [`emit`] makes, in every format.
+pub const FILES: [&str; 12] = [
+    "apparmor.profile",
+    "compose.yaml",
+    "docker-run.sh",
+    "kubernetes/apparmorprofile.yaml",
+    "kubernetes/networkpolicy.yaml",
+    "kubernetes/pod.yaml",
+    "kubernetes/seccompprofile.yaml",
+    "oci/config.json",
+    "seccomp.json",
+    "systemd/openclaw.conf",
+    "systemd/apparmor.profile",
+    "systemd/seccomp.json",
+];
+
+/// Every format in the folder `out`, and the proof of the two profiles. A recording's relative name is one in `out`.
+pub fn emit(recording: &Path, out: &Path) -> Result<()> {
+    let recording = recording.to_str().context("a path that is not UTF-8")?;
+    let call = |args: &[&str]| succeed(Command::new(binary()?).args(args).current_dir(out)).map(drop);
+    for folder in ["kubernetes", "oci", "systemd"] {
+        fs::create_dir_all(out.join(folder))?;
+    }
+    call(&["emit-docker", recording, "-o", "./"])?;
+    call(&["emit-compose", recording, "-o", "./"])?;
+    call(&["emit-k8s", recording, "-o", "kubernetes/"])?;
+    call(&["emit-systemd", recording, "-o", "systemd/"])?;
+    // A bundle as runc begins one.
+    let bundle = tempfile::tempdir()?;
+    succeed(Command::new(require("runc")?).arg("spec").current_dir(bundle.path()))?;
+    let bundle = bundle.path().to_str().context("a path that is not UTF-8")?;
+    call(&["emit-oci", recording, "--bundle", bundle, "-o", "oci/config.json"])?;
+    let profiles = ["--seccomp", "seccomp.json", "--apparmor", "apparmor.profile"];
+    call(&[&["verify", recording, "--must-deny"], &profiles[..]].concat())
+}
+
+/// Makes `profiles/openclaw/` anew: a recording, and all that is made of it.
+pub fn write_example() -> Result<()> {
+    command::require_root()?;
+    let home = Path::new("/srv/openclaw");
+    ensure!(!home.exists(), "{} is there: the example's folders are to be there", home.display());
+    let dir = tempfile::tempdir()?;
+    let made = || -> Result<PathBuf> { OpenClaw::start_at(home)?.record(dir.path()) };
+    let recording = made();
+    fs::remove_dir_all(home)?;
+    let compressed = zstd::encode_all(fs::File::open(recording?)?, 19)?;
+    fs::write(source().join(RECORDING), compressed)?;
+    emit(Path::new(RECORDING), &source())
 }
 
 /// An engine with the image, and the agent's folders on the host.
@@ -126,6 +180,19 @@ impl OpenClaw {
         args.extend(self.options());
         args.push(IMAGE.into());
         self.engine.call(args)
+    }
+
+    /// The recording of a run in which the agent works, is asked for its health and ends; made in `dir`.
+    pub fn record(&self, dir: &Path) -> Result<PathBuf> {
+        let options = ["--container", NAME, "--wait"].map(OsStr::new);
+        let recorder = Recorder::start_on(&options, dir, &[("DOCKER_HOST", &self.engine.host())])?;
+        self.run_plainly()?;
+        self.work(3)?;
+        self.wait_healthy()?;
+        // Longer than the time between two looks at what the folders hold.
+        thread::sleep(Duration::from_secs(2));
+        self.stop()?;
+        recorder.finish()
     }
 
     /// Waits until the agent answers, gives it tasks and compares the answers.

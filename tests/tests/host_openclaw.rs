@@ -5,13 +5,13 @@
 //!
 //! What the tool says of both is left in `target/openclaw/`.
 
-use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command, thread, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use sandbox_trace_tests::{
     command,
-    openclaw::{NAME, OpenClaw},
-    product::{self, Recorder, binary, sandbox_trace},
+    openclaw::{self, NAME, OpenClaw},
+    product::{self, binary},
 };
 use serde_json::Value;
 
@@ -35,9 +35,11 @@ fn the_example_is_recorded_confined_audited_and_attacked() -> Result<()> {
     fs::create_dir_all(&seen)?;
     let openclaw = OpenClaw::start()?;
 
-    let recording = record(&openclaw, dir.path())?;
+    let recording = openclaw.record(dir.path())?;
+    the_recording_is_of_a_user_without_privileges(&recording)?;
     let out = dir.path().join("sandbox");
-    emit(&recording, &out)?;
+    fs::create_dir(&out)?;
+    openclaw::emit(&recording, &out)?;
 
     openclaw.run_plainly()?;
     openclaw.work(1)?;
@@ -76,18 +78,8 @@ fn the_example_is_recorded_confined_audited_and_attacked() -> Result<()> {
     openclaw.stop()
 }
 
-/// The recording of a run in which the agent works, is asked for its health and ends.
-fn record(openclaw: &OpenClaw, dir: &Path) -> Result<std::path::PathBuf> {
-    let options = ["--container", NAME, "--wait"].map(OsStr::new);
-    let recorder = Recorder::start_on(&options, dir, &[("DOCKER_HOST", &openclaw.engine.host())])?;
-    openclaw.run_plainly()?;
-    openclaw.work(3)?;
-    openclaw.wait_healthy()?;
-    // Longer than the time between two looks at what the folders hold.
-    thread::sleep(Duration::from_secs(2));
-    openclaw.stop()?;
-    let recording = recorder.finish()?;
-    let value: Value = serde_json::from_slice(&fs::read(&recording)?)?;
+fn the_recording_is_of_a_user_without_privileges(recording: &Path) -> Result<()> {
+    let value: Value = serde_json::from_slice(&fs::read(recording)?)?;
     let users: BTreeSet<_> =
         value["credentials"].as_array().into_iter().flatten().map(|one| one["uid"].as_u64()).collect();
     ensure!(users == [Some(1000)].into(), "it ran as {users:?}");
@@ -95,28 +87,21 @@ fn record(openclaw: &OpenClaw, dir: &Path) -> Result<std::path::PathBuf> {
     let needs = |one: &&Value| one["granted"] == true && one["probe"] == false;
     let needed: Vec<&Value> = value["capabilities"].as_array().into_iter().flatten().filter(needs).collect();
     ensure!(needed.is_empty(), "a user without capabilities used {needed:?}");
-    Ok(recording)
+    Ok(())
 }
 
-/// Every format, and the proof of the two profiles.
-fn emit(recording: &Path, out: &Path) -> Result<()> {
-    let folder = format!("{}/", out.display());
-    let run = |args: &[&str]| sandbox_trace(args.iter().map(OsStr::new)).map(drop);
-    let recording = recording.to_str().context("a path that is not UTF-8")?;
-    run(&["emit-docker", recording, "-o", &folder])?;
-    run(&["emit-compose", recording, "-o", &folder])?;
-    run(&["emit-k8s", recording, "-o", &format!("{folder}kubernetes/")])?;
-    run(&["emit-systemd", recording, "-o", &format!("{folder}systemd/")])?;
-    let profile = |name: &str| format!("{folder}{name}");
-    run(&[
-        "verify",
-        recording,
-        "--must-deny",
-        "--seccomp",
-        &profile("seccomp.json"),
-        "--apparmor",
-        &profile("apparmor.profile"),
-    ])
+/// What lies in `profiles/openclaw/` is what this version of the tool makes of the recording there.
+#[test]
+fn the_example_s_files_are_made_of_its_recording() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let kept = openclaw::source();
+    fs::copy(kept.join(openclaw::RECORDING), dir.path().join(openclaw::RECORDING))?;
+    openclaw::emit(Path::new(openclaw::RECORDING), dir.path())?;
+    for file in openclaw::FILES {
+        let (own, new) = (fs::read(kept.join(file))?, fs::read(dir.path().join(file))?);
+        ensure!(own == new, "profiles/openclaw/{file} is another: `cargo xtask examples` makes it anew");
+    }
+    Ok(())
 }
 
 /// `audit` or `probe` of the container: as a person sees it, left in a file, and as a script does.

@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod examples;
 mod process;
 mod provenance;
 mod runtime_bases;
@@ -33,6 +34,8 @@ enum Task {
     Test(test::Args),
     /// Record the demo agent, write both profiles, prove them, and run it again under them.
     Demo(demo::Args),
+    /// Make the worked examples in profiles/ anew: record their agents and write every format.
+    Examples,
     /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
     Bench(bench::Args),
     /// Measure what runc and crun need of a filter, and compare it with profiles/runtime.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
+        Task::Examples => examples::main(),
         Task::Bench(args) => bench::main(&args),
         Task::RuntimeBases(args) => runtime_bases::main(&args),
         Task::Vm(args) => vm::main(&args),

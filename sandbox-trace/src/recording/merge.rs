@@ -52,6 +52,7 @@ fn collapse(mut recording: Recording) -> Recording {
         united(std::mem::take(&mut recording.capabilities), |c| (c.nr, c.granted), add_capability);
     recording.credentials =
         united(std::mem::take(&mut recording.credentials), |c| (c.uid, c.gid), add_credential);
+    recording.resources.storage = storage(&recording.resources.storage, &[]);
     let failed = std::mem::take(&mut recording.failed);
     recording.failed = Failed {
         // Which operation failed decides whether the attempt is a need: they are kept apart.
