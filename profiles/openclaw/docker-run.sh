@@ -9,8 +9,8 @@
 #   --read-only                        all that was written lies in the places named here
 #   --tmpfs /run/openclaw              1 path written: /run/openclaw/openclaw.pid (by /usr/bin/python3); at
 #                                      most 4 KiB were used; 100 % headroom
-#   --tmpfs /tmp                       13 paths written, such as /tmp/8k9epdmz (by /usr/bin/python3); at most
-#                                      16 KiB were used; 100 % headroom
+#   --tmpfs /tmp                       13 paths written, such as /tmp/0p4t53o4 (by /usr/bin/python3); at most
+#                                      0 KiB were used; 100 % headroom
 #   --mount … /app/config              1 path read, none written (by /usr/bin/python3)
 #   --mount … /app/logs                1 of 1 path written, such as /app/logs/openclaw.log (by
 #                                      /usr/bin/python3); nothing was executed there
@@ -24,9 +24,9 @@
 #   --security-opt apparmor=openclaw   the files that were used, where the kernel has AppArmor
 #   --memory 42m                       at most 20 MiB were used; 100 % headroom, and 2 MiB for files in memory
 #   --memory-swap 42m                  as much as --memory: no swap beside it
-#   --cpus 0.9                         at most 0.43 CPUs were used at once; 100 % headroom, at least half a
+#   --cpus 1.1                         at most 0.53 CPUs were used at once; 100 % headroom, at least half a
 #                                      CPU
-#   --pids-limit 15                    at most 7 tasks ran at once; 100 % headroom, at least 8
+#   --pids-limit 11                    at most 3 tasks ran at once; 100 % headroom, at least 8
 #   user                               the image's own user, 1000:1000
 #   --log-driver json-file             so that output can't fill the host's disk
 #   --restart no                       as it was started
@@ -150,8 +150,8 @@ docker run --detach \
   ${apparmor:+--security-opt=apparmor="$apparmor"} \
   --memory 42m \
   --memory-swap 42m \
-  --cpus 0.9 \
-  --pids-limit 15 \
+  --cpus 1.1 \
+  --pids-limit 11 \
   --log-driver json-file \
   --log-opt max-file=3 \
   --log-opt max-size=10m \

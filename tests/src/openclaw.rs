@@ -70,22 +70,6 @@ pub fn source() -> PathBuf {
 
 /// The recording that lies beside the example.
 pub const RECORDING: &str = "recording.json.zst";
-/// What [`emit`] makes, in every format.
-pub const FILES: [&str; 12] = [
-    "apparmor.profile",
-    "compose.yaml",
-    "docker-run.sh",
-    "kubernetes/apparmorprofile.yaml",
-    "kubernetes/networkpolicy.yaml",
-    "kubernetes/pod.yaml",
-    "kubernetes/seccompprofile.yaml",
-    "oci/config.json",
-    "seccomp.json",
-    "systemd/openclaw.conf",
-    "systemd/apparmor.profile",
-    "systemd/seccomp.json",
-];
-
 /// Every format in the folder `out`, and the proof of the two profiles. A recording's relative name is one in `out`.
 pub fn emit(recording: &Path, out: &Path) -> Result<()> {
     let recording = recording.to_str().context("a path that is not UTF-8")?;

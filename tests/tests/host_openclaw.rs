@@ -5,7 +5,12 @@
 //!
 //! What the tool says of both is left in `target/openclaw/`.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use sandbox_trace_tests::{
@@ -97,11 +102,23 @@ fn the_example_s_files_are_made_of_its_recording() -> Result<()> {
     let kept = openclaw::source();
     fs::copy(kept.join(openclaw::RECORDING), dir.path().join(openclaw::RECORDING))?;
     openclaw::emit(Path::new(openclaw::RECORDING), dir.path())?;
-    for file in openclaw::FILES {
-        let (own, new) = (fs::read(kept.join(file))?, fs::read(dir.path().join(file))?);
-        ensure!(own == new, "profiles/openclaw/{file} is another: `cargo xtask examples` makes it anew");
+    let files = files_below(dir.path())?;
+    ensure!(files.len() > 12, "{files:?}");
+    for file in files {
+        let name = file.strip_prefix(dir.path())?;
+        let same = fs::read(kept.join(name)).is_ok_and(|own| fs::read(&file).is_ok_and(|new| own == new));
+        ensure!(same, "profiles/openclaw/{}: `cargo xtask examples` makes it anew", name.display());
     }
     Ok(())
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { out.extend(files_below(&path)?) } else { out.push(path) }
+    }
+    Ok(out)
 }
 
 /// `audit` or `probe` of the container: as a person sees it, left in a file, and as a script does.

@@ -34,12 +34,12 @@ profile openclaw flags=(attach_disconnected,mediate_deleted) {
   /etc/hosts r,
   /etc/nsswitch.conf r,
   /etc/resolv.conf r,
-  /run/openclaw/[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_].pid w,  # /run/openclaw/openclaw.pid
-  /tmp/[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_] rw,  # /tmp/8k9epdmz and 3 like it
-  /tmp/task-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_].txt rw,  # /tmp/task-1go8kjrb.txt and 5 like it
-  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/ rw,  # /tmp/words-fkql1whi/ and 2 like it
-  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/words.db rwk,  # /tmp/words-fkql1whi/words.db and 2 like it
-  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/words.db-journal rw,  # /tmp/words-fkql1whi/words.db-journal and 2 like it
+  /run/openclaw/openclaw.pid w,
+  /tmp/[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_] rw,  # /tmp/0p4t53o4 and 3 like it
+  /tmp/task-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_].txt rw,  # /tmp/task-1ccgu7rv.txt and 5 like it
+  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/ rw,  # /tmp/words-5grdedhs/ and 2 like it
+  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/words.db rwk,  # /tmp/words-5grdedhs/words.db and 2 like it
+  /tmp/words-[a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_][a-z0-9_]/words.db-journal rw,  # /tmp/words-5grdedhs/words.db-journal and 2 like it
   /usr/bin/python3 ix,
   /usr/lib/python3.11/ r,
   /usr/lib/python3.11/** r,  # /usr/lib/python3.11/__pycache__/_compression.cpython-311.pyc and 86 like it

@@ -145,8 +145,9 @@ fn scratch(name: &[u8]) -> Option<(Range<usize>, Part)> {
         let capitals = text.iter().skip(1).any(u8::is_ascii_uppercase);
         text.iter().any(u8::is_ascii_digit) || capitals && text.iter().any(u8::is_ascii_lowercase)
     };
-    // Python's alphabet is mostly letters, so its names may look like words; they are the last ones.
-    let last = |_: &[u8], rest: &[u8]| !rest.contains(&b'-');
+    // Python's alphabet is mostly letters, so its names may look like words; they are the last ones. A PID file has the
+    // name that others look for.
+    let last = |_: &[u8], rest: &[u8]| !rest.contains(&b'-') && rest != b".pid";
     [(8, PYTHON), (6, MKTEMP), (10, PERL), (8, PERL)]
         .into_iter()
         .find_map(|(length, class)| find(length, class, odd))
@@ -515,6 +516,7 @@ mod tests {
             ("MERGE_HEAD", "MERGE_HEAD".into()),
             ("scratch", "scratch".into()),
             ("my-report", "my-report".into()),
+            ("openclaw.pid", "openclaw.pid".into()),
         ];
         for (name, pattern) in cases {
             assert_eq!(text(name, short), pattern);
