@@ -8,6 +8,7 @@ pub mod apparmor;
 pub mod audit;
 pub mod cli;
 pub mod compose;
+pub mod diff;
 pub mod docker_run;
 pub mod docker_syntax;
 pub mod doctor;

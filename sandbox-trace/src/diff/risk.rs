@@ -1,0 +1,1 @@
+//! How bad a new privilege can be, from the tables of dangerous things.
