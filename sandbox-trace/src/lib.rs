@@ -25,6 +25,7 @@ pub mod program;
 pub mod record;
 pub mod recording;
 pub mod requirements;
+pub mod sarif;
 pub mod seccomp;
 pub mod start;
 pub mod verify;
