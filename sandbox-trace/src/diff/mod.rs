@@ -6,6 +6,7 @@
 
 mod apparmor;
 mod evidence;
+mod files;
 mod grants;
 pub mod print;
 mod recordings;
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use self::{
     apparmor::{apparmor, of_sources},
     evidence::About,
+    files::{Form, files, folders, is_emitted},
     recordings::{Level, recordings, recordings_at},
     seccomp::{cube::Cube, seccomp},
 };

@@ -82,11 +82,8 @@ fn used(source: &Source) -> BTreeSet<String> {
 fn grants(source: &Source, named: bool) -> Grants {
     let mut out = Grants { atoms: BTreeSet::new(), variables: source.variables.clone() };
     let mut add = |line: String| {
-        drop(out.atoms.insert(Atom {
-            profile: String::new(),
-            deny: false,
-            grant: Grant::Other { line, takes: false },
-        }));
+        let grant = Grant::Other { line, takes: false };
+        out.atoms.insert(Atom { profile: String::new(), deny: false, grant });
     };
     source.preamble.iter().cloned().for_each(&mut add);
     for block in &source.profiles {
