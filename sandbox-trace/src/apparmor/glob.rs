@@ -297,8 +297,9 @@ fn class(rest: &mut &[u8]) -> Node {
         match (first, last, tail) {
             (b']', _, _) => break,
             (b'-', Some(from), [to, ..]) if *to != b']' => {
-                listed.extend(from..=*to);
                 *rest = tail.get(1..).unwrap_or_default();
+                let to = if *to == b'\\' { escaped(rest) } else { Some(*to) };
+                listed.extend(to.into_iter().flat_map(|to| from..=to));
                 last = None;
             }
             (b'\\', _, _) => {

@@ -273,7 +273,7 @@ fn word(text: &str) -> std::result::Result<(Word, &str), &'static str> {
                 end = at;
                 break;
             }
-            ',' if round == 0 && other == 0 && rest.chars().next().is_none_or(char::is_whitespace) => {
+            ',' if round == 0 && other == 0 && rest.chars().next().is_none_or(|c| c.is_whitespace() || c == '}') => {
                 end = at;
                 break;
             }

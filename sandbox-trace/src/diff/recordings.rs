@@ -238,12 +238,12 @@ fn arguments(
             .filter(|cube| cube.has(tuple) && !admitted.contains(cube))
             .take(1)
             .collect();
-        let shown = match (dangers.first(), own.first()) {
-            (Some((value, _)), _) if own.first().is_none_or(|cube| cube.parts().any(|(_, mask, _)| mask.count_ones() < 8)) => {
-                (*value).to_owned()
-            }
-            (_, Some(cube)) => described(name, cube),
-            (_, None) => exact.first().map(|cube| described(name, cube)).unwrap_or_default(),
+        // The names of families say as much as those of the dangers among them.
+        let named = !dangers.is_empty() && !matches!(name, "socket" | "socketpair");
+        let shown = match own.first().or(exact.first()) {
+            _ if named => dangers.iter().map(|(value, _)| *value).collect::<Vec<_>>().join(", "),
+            Some(cube) => described(name, cube),
+            None => "any".to_owned(),
         };
         out.entry(shown).or_insert_with(|| (Vec::new(), judged)).0.extend(exact);
     }

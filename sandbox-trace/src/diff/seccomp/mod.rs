@@ -345,7 +345,10 @@ fn arguments(name: &str, admitted: &[Cube], held: &[Cube], gained: Option<&[Cube
         let cubes: Vec<Cube> = new.into_iter().collect();
         return vec![change(in_short(name, &cubes), gained.to_vec(), judged(&cubes))];
     }
-    new.into_iter().map(|cube| change(described(name, &cube), vec![cube], judged(&[cube]))).collect()
+    // What is left of the rules may be said in fewer words than the rules.
+    let exact = gained.len() <= new.len();
+    let shown: BTreeSet<Cube> = if exact { gained.iter().copied().collect() } else { new };
+    shown.into_iter().map(|cube| change(described(name, &cube), vec![cube], judged(&[cube]))).collect()
 }
 
 /// The dangerous values that are among `cubes`, and not in `held`.
