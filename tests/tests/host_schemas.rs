@@ -118,7 +118,15 @@ fn the_differences_of_recordings_profiles_and_folders() -> Result<()> {
         fs::create_dir(at(folder))?;
         let out = |name: &str| text(&format!("{folder}/{name}"));
         product::sandbox_trace(["emit-seccomp", "-q", &from, "-o", &out("seccomp.json")?])?;
-        product::sandbox_trace(["emit-apparmor", "-q", &from, "--name", "t", "-o", &out("apparmor.profile")?])?;
+        product::sandbox_trace([
+            "emit-apparmor",
+            "-q",
+            &from,
+            "--name",
+            "t",
+            "-o",
+            &out("apparmor.profile")?,
+        ])?;
     }
     let (before, after, recording) = (text("before")?, text("after")?, text("new.json")?);
     let found = json(&["diff", &before, &after, "--recording", &recording, "--json"], &[1])?;

@@ -4,14 +4,14 @@ use super::*;
 use crate::diff::{Change, Kind};
 
 fn profile(rules: &str) -> String {
-    format!("abi <abi/3.0>,\n#include <tunables/global>\nprofile p flags=(attach_disconnected) {{\n{rules}\n}}\n")
+    format!(
+        "abi <abi/3.0>,\n#include <tunables/global>\nprofile p flags=(attach_disconnected) {{\n{rules}\n}}\n"
+    )
 }
 
 fn lines(diff: &Diff) -> Vec<String> {
     let of = |list: &[Change], sign: char| -> Vec<String> {
-        list.iter()
-            .map(|c| format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name()))
-            .collect()
+        list.iter().map(|c| format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name())).collect()
     };
     [of(&diff.added, '+'), of(&diff.removed, '-'), of(&diff.cosmetic, '~')].concat()
 }
@@ -23,7 +23,10 @@ fn compared(old: &str, new: &str) -> Vec<String> {
 #[test]
 fn rules_come_and_go_with_their_risk() {
     assert_eq!(
-        compared("/a r,\n/b rw,\ncapability chown,", "/a rw,\n/bin/sh rix,\nnetwork inet6 dgram,\ncapability sys_admin,"),
+        compared(
+            "/a r,\n/b rw,\ncapability chown,",
+            "/a rw,\n/bin/sh rix,\nnetwork inet6 dgram,\ncapability sys_admin,"
+        ),
         [
             "+ capability sys_admin  critical",
             "+ exec /bin/sh rix medium",
@@ -54,12 +57,14 @@ fn how_it_is_written_makes_no_difference() {
 #[test]
 fn what_a_wider_rule_holds_is_cosmetic() {
     assert_eq!(compared("/m/** r,\n/m/a r,", "/m/** r,"), ["~ file /m/a r none"]);
-    assert_eq!(compared("/m/** rw,", "/m/** rw,\n/m/a ra,\n/m/b/* w,"), ["~ file /m/a ra none", "~ file /m/b/* w none"]);
-    assert_eq!(compared("/m/a r,\n/m/b r,", "/m/* r,"), [
-        "+ file /m/* r low",
-        "~ file /m/a r none",
-        "~ file /m/b r none"
-    ]);
+    assert_eq!(
+        compared("/m/** rw,", "/m/** rw,\n/m/a ra,\n/m/b/* w,"),
+        ["~ file /m/a ra none", "~ file /m/b/* w none"]
+    );
+    assert_eq!(
+        compared("/m/a r,\n/m/b r,", "/m/* r,"),
+        ["+ file /m/* r low", "~ file /m/a r none", "~ file /m/b r none"]
+    );
     assert_eq!(compared("/a r,", "owner /a r,"), ["- file /a r none", "~ file /a owner r none"]);
     assert_eq!(compared("network,", "network inet stream,")[0], "- network any  none");
 }
@@ -77,7 +82,9 @@ fn a_denial_that_goes_is_new() {
 
 #[test]
 fn what_is_not_known_is_compared_as_a_line_and_taken_for_the_worse() {
-    for rule in ["priority=5 /a r,", "mystery (x) peer=y,", "network inet tcp port=5,", "signal mystery peer=p,"] {
+    for rule in
+        ["priority=5 /a r,", "mystery (x) peer=y,", "network inet tcp port=5,", "signal mystery peer=p,"]
+    {
         for (old, new) in [("", rule), (rule, "")] {
             let diff = apparmor(&profile(old), &profile(new)).unwrap();
             assert_eq!(diff.added.len(), 1, "{rule}");
@@ -91,7 +98,8 @@ fn what_is_not_known_is_compared_as_a_line_and_taken_for_the_worse() {
 #[test]
 fn flags_variables_and_includes_count() {
     let with = |text: &str| profile("/a@{any_number} r,").replace("flags=(attach_disconnected)", text);
-    let diff = apparmor(&with("flags=(attach_disconnected)"), &with("flags=(attach_disconnected, complain)")).unwrap();
+    let diff = apparmor(&with("flags=(attach_disconnected)"), &with("flags=(attach_disconnected, complain)"))
+        .unwrap();
     assert_eq!(lines(&diff), ["+ rule flags complain  critical"]);
     let define = |values: &str| format!("@{{any_number}}={values}\n{}", profile("/a@{any_number} r,"));
     let diff = apparmor(&define("{[0-9],x}"), &define("{[0-9],x} **")).unwrap();
@@ -119,7 +127,12 @@ fn rule() -> impl Strategy<Value = String> {
         crate::apparmor::pattern::Pattern::literal(&[b"/".as_slice(), &name].concat()).ok().map(|p| p.text())
     });
     prop_oneof![
-        (path.clone(), prop::sample::select(vec!["r", "rw", "mr", "rix", "wk", "a"]), any::<bool>(), any::<bool>())
+        (
+            path.clone(),
+            prop::sample::select(vec!["r", "rw", "mr", "rix", "wk", "a"]),
+            any::<bool>(),
+            any::<bool>()
+        )
             .prop_map(|(path, letters, owner, deny)| format!(
                 "{}{}{path} {letters},",
                 if deny { "deny " } else { "" },

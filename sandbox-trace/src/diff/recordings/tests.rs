@@ -21,7 +21,12 @@ fn file(recording: &mut Recording, path: &str, access: &str) {
     recording.normalize();
 }
 
-fn network(recording: &mut Recording, operation: &str, (family_nr, family): (u16, &str), address: Option<&str>) {
+fn network(
+    recording: &mut Recording,
+    operation: &str,
+    (family_nr, family): (u16, &str),
+    address: Option<&str>,
+) {
     recording.network.push(NetworkUse {
         operation: operation.into(),
         family: family.into(),
@@ -52,9 +57,7 @@ fn compared(old: &Recording, new: &Recording) -> Vec<String> {
 
 fn lines(diff: &Diff) -> Vec<String> {
     let of = |list: &[Change], sign: char| -> Vec<String> {
-        list.iter()
-            .map(|c| format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name()))
-            .collect()
+        list.iter().map(|c| format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name())).collect()
     };
     [of(&diff.added, '+'), of(&diff.removed, '-'), of(&diff.cosmetic, '~')].concat()
 }

@@ -28,7 +28,9 @@ fn with(name: &str, args: &[(u32, u64, u64)]) -> String {
 fn lines(diff: &Diff) -> Vec<String> {
     let of = |list: &[Change], sign: char| -> Vec<String> {
         list.iter()
-            .map(|c| format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name()).trim_end().to_owned())
+            .map(|c| {
+                format!("{sign} {} {} {} {}", c.kind, c.what, c.access, c.risk.name()).trim_end().to_owned()
+            })
             .collect()
     };
     [of(&diff.added, '+'), of(&diff.removed, '-'), of(&diff.cosmetic, '~')].concat()
@@ -69,10 +71,7 @@ fn what_arguments_admit_decides() {
         ["+ argument socket AF_PACKET high"]
     );
     assert_eq!(compared(std::slice::from_ref(&inet), &[allow(&["socket"])]), ["+ argument socket any high"]);
-    assert_eq!(
-        compared(&[allow(&["socket"])], std::slice::from_ref(&inet))[0],
-        "- argument socket any none"
-    );
+    assert_eq!(compared(&[allow(&["socket"])], std::slice::from_ref(&inet))[0], "- argument socket any none");
     // Two rules that are one together.
     let halves = [with("ioctl", &[(1, 1, 0)]), with("ioctl", &[(1, 1, 1)])];
     assert_eq!(compared(&[allow(&["ioctl"])], &halves), ["~ syscall ioctl  none"]);
@@ -146,7 +145,9 @@ fn what_depends_on_capabilities_is_compared_with_its_like() {
     assert!(seccomp(&profile(&mount), &profile(&allow(&["mount"]))).widened());
     assert!(!seccomp(&profile(&allow(&["mount"])), &profile(&mount)).widened());
     assert!(seccomp(&profile(&mount), &profile(&conditional(r#"["mount"]"#, "CAP_CHOWN"))).widened());
-    assert!(!seccomp(&profile(&mount), &profile(&conditional(r#"["mount","mount"]"#, "CAP_SYS_ADMIN"))).widened());
+    assert!(
+        !seccomp(&profile(&mount), &profile(&conditional(r#"["mount","mount"]"#, "CAP_SYS_ADMIN"))).widened()
+    );
 }
 
 #[test]
