@@ -23,6 +23,7 @@ pub mod probe;
 pub mod program;
 pub mod record;
 pub mod recording;
+pub mod report;
 pub mod requirements;
 pub mod seccomp;
 pub mod start;

@@ -12,6 +12,7 @@ mod live;
 mod merge;
 mod probe;
 mod record;
+mod report;
 mod run;
 mod sandbox;
 mod verify;
@@ -67,6 +68,8 @@ enum Command {
     Verify(verify::Args),
     /// Count what profiles admit: files of a root file system, system calls.
     Width(width::Args),
+    /// Write a page for the reviewer: verdict, what is allowed and why, what was refused, how it was measured.
+    Report(Box<report::Args>),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
     /// Try, from inside a running container, what its confinement stops.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::EmitSystemd(args) => emit_systemd::main(context, args),
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
+        Command::Report(args) => report::main(context, &args),
         Command::Merge(args) => merge::main(context, &args),
         Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
@@ -130,14 +134,14 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
-            report(&error);
+            tell(&error);
             ExitCode::from(error.exit() as u8)
         }
     }
 }
 
 /// Prints an error as people read it: what failed, why, what to do.
-fn report(error: &Error) {
+fn tell(error: &Error) {
     let kind = if error.exit() == Exit::Refused { "refused" } else { "error" };
     output::note(format!("{kind}: {error}"));
     let mut source = std::error::Error::source(error);
