@@ -39,7 +39,7 @@ Examples:
   sandbox-trace report run1.json --seccomp seccomp.json --text
   sandbox-trace report run1.json --png saturation -o saturation.png
 
-Plots: verdicts, calls, executables, files, resources, network, capabilities, saturation.")]
+Plots: verdicts, calls, executables, files, network, capabilities, resources, saturation.")]
 pub struct Args {
     /// The recordings.
     #[arg(required = true, value_name = "RECORDING")]

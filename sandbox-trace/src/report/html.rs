@@ -10,12 +10,14 @@ use crate::{
 
 const STYLE: &str = include_str!("style.css");
 /// Nothing is loaded, run or sent, whatever a file name says.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The page.
 pub fn page(document: &Document) -> Result<String> {
     let [light, dark] = plot::variables();
-    let style = STYLE.replace("/*light*/", &light).replace("/*dark*/", &dark).replace("/*roles*/", &plot::classes());
+    let style =
+        STYLE.replace("/*light*/", &light).replace("/*dark*/", &dark).replace("/*roles*/", &plot::classes());
     let sections: Vec<Markup> = document.sections.iter().map(section).collect::<Result<_>>()?;
     let (mark, verdict) = &document.verdict;
     let page = html! {

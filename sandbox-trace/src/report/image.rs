@@ -21,8 +21,9 @@ pub fn png(plot: &Svg) -> Result<Vec<u8>> {
     fonts.set_sans_serif_family("DejaVu Sans");
     let tree = usvg::Tree::from_str(&plot.on_white(), &options).map_err(|e| fail(e.to_string()))?;
     let size = tree.size().to_int_size().scale_by(SCALE).ok_or_else(|| fail("it has no size".into()))?;
-    let mut pixels = tiny_skia::Pixmap::new(size.width(), size.height())
-        .ok_or_else(|| fail("it is too large".into()))?;
+    let mut pixels =
+        tiny_skia::Pixmap::new(size.width(), size.height()).ok_or_else(|| fail("it is too large".into()))?;
+    pixels.fill(tiny_skia::Color::WHITE);
     resvg::render(&tree, tiny_skia::Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
     pixels.encode_png().map_err(|e| fail(e.to_string()))
 }

@@ -14,7 +14,6 @@ pub mod plot;
 pub mod text;
 mod tree;
 
-
 use crate::recording::printable;
 
 /// How good a thing is. Never shown by colour alone.
@@ -170,9 +169,9 @@ pub const PLOTS: [(&str, &str); 8] = [
     ("calls", "allowed system calls against Docker's default and all"),
     ("executables", "system calls by executable"),
     ("files", "the file tree by permission"),
-    ("resources", "peaks of resources against limits"),
     ("network", "network endpoints over time"),
     ("capabilities", "capabilities over time"),
+    ("resources", "peaks of resources against limits"),
     ("saturation", "system calls and paths over the run"),
 ];
 
@@ -292,3 +291,6 @@ fn size(bytes: u64) -> String {
 fn count<T>(list: &[T]) -> u64 {
     u64::try_from(list.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,10 @@ const PLAIN: &str = "\x1b[0m";
 pub fn text(document: &Document) -> String {
     let mut out = String::new();
     let (mark, verdict) = &document.verdict;
-    line(&mut out, &[colour(*mark), BOLD, mark.sign(), " ", verdict, PLAIN, "     ", &document.subject].concat());
+    line(
+        &mut out,
+        &[colour(*mark), BOLD, mark.sign(), " ", verdict, PLAIN, "     ", &document.subject].concat(),
+    );
     for (mark, reason) in &document.reasons {
         line(&mut out, &format!("  {} {reason}", sign(*mark)));
     }
@@ -184,7 +187,10 @@ fn tree(out: &mut String, folders: &[Folder]) {
     let name = |folder: &Folder| " ".repeat(folder.depth * 2) + &short(&folder.name, NAME);
     let wide = folders.iter().map(|folder| name(folder).chars().count()).max().unwrap_or(0);
     let most = folders.iter().map(|folder| folder.counts[0]).max().unwrap_or(0);
-    line(out, &format!("      {}{:>8} {:>8} {:>8}", " ".repeat(wide + 2 + BAR / 2 + 2), "read", "written", "code"));
+    line(
+        out,
+        &format!("      {}{:>8} {:>8} {:>8}", " ".repeat(wide + 2 + BAR / 2 + 2), "read", "written", "code"),
+    );
     for folder in folders {
         let [all, read, written, executed] = folder.counts.map(|n| (n, grouped(n)));
         let blocks = padded(&blocks(all.0, most, BAR / 2), BAR / 2);
@@ -196,7 +202,8 @@ fn tree(out: &mut String, folders: &[Folder]) {
 fn spans(out: &mut String, spans: &[Span], until: u64) {
     let until = spans.iter().map(|span| span.last_ms).max().unwrap_or(0).max(until).max(1);
     let wide = spans.iter().map(|span| span.label.chars().count().min(NAME)).max().unwrap_or(0);
-    let column = |ms: u64| usize::try_from(u128::from(ms) * BAR as u128 / u128::from(until)).unwrap_or(0).min(BAR - 1);
+    let column =
+        |ms: u64| usize::try_from(u128::from(ms) * BAR as u128 / u128::from(until)).unwrap_or(0).min(BAR - 1);
     for span in spans {
         let (from, to) = (column(span.first_ms), column(span.last_ms));
         let drawn = " ".repeat(from) + &"█".repeat(to.saturating_sub(from) + 1);

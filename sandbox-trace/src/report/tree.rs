@@ -35,15 +35,12 @@ pub(super) fn folders(files: &Files, rows: usize) -> Vec<Folder> {
     let mut root = Node::default();
     for need in files.iter() {
         let access = need.access();
-        let has = [
-            true,
-            access.intersects(Access::READ),
-            access.intersects(WRITES),
-            access.intersects(EXECUTES),
-        ];
+        let has =
+            [true, access.intersects(Access::READ), access.intersects(WRITES), access.intersects(EXECUTES)];
         root.add(has);
         let mut at = &mut root;
-        let mut components = need.path().split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
+        let mut components =
+            need.path().split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
         for _ in 0..DEEP {
             let Some(name) = components.next() else { break };
             // What has nothing below it is a file, or a directory that only was listed.

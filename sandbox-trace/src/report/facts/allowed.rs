@@ -51,7 +51,12 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         let allowed = calls.allowed as u64;
         bars.push(Bar {
             parts: vec![(allowed.saturating_sub(unused), Role::Read), (unused, Role::Warn)],
-            ..bar("allowed by the profile", 0, Role::Read, format!("{} ({unused} of them unused)", grouped(allowed)))
+            ..bar(
+                "allowed by the profile",
+                0,
+                Role::Read,
+                format!("{} ({unused} of them unused)", grouped(allowed)),
+            )
         });
     }
     bars.push(bar("allowed by Docker's default", docker, Role::Muted, grouped(docker)));
@@ -70,7 +75,8 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
     if let Some(plot) = executables(subject) {
         blocks.push(Block::Plot(plot));
     }
-    let limited: BTreeSet<&str> = width.iter().flat_map(|calls| calls.limited_by_arguments.iter().copied()).collect();
+    let limited: BTreeSet<&str> =
+        width.iter().flat_map(|calls| calls.limited_by_arguments.iter().copied()).collect();
     let all: Vec<_> = needs.syscalls.iter().collect();
     let (list, more) = shown(&all, ROWS);
     let rows = list.iter().map(|((arch, name), need)| {
@@ -97,7 +103,12 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
     if let Some(unused) = width.and_then(|calls| calls.unused.as_ref()).filter(|list| !list.is_empty()) {
         let rows = unused.iter().map(|name| {
             let why = match &subject.runtime {
-                Some((runtime, base)) if base.contains(*name) => format!("{runtime} makes it before the workload starts"),
+                Some((runtime, base)) if base.contains(*name) => {
+                    format!("{runtime} makes it before the workload starts")
+                }
+                _ if *name == "clone" && needs.syscalls.keys().any(|(_, name)| name == "clone3") => {
+                    "stands in for clone3, whose flags no filter can see".into()
+                }
                 _ if matches!(*name, "exit" | "exit_group" | "restart_syscall" | "rt_sigreturn") => {
                     "the kernel's own returns and exits".into()
                 }
@@ -106,7 +117,10 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
             vec![Cell::Code((*name).to_owned()), Cell::Text(why)]
         });
         blocks.push(Block::Table(Table {
-            caption: format!("{} that the profile allows and no recording made", counted(count(unused), "system call")),
+            caption: format!(
+                "{} that the profile allows and no recording made",
+                counted(count(unused), "system call")
+            ),
             head: vec!["call", "why it may be there"],
             rows: rows.collect(),
             more: 0,
@@ -114,7 +128,10 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         }));
     }
     for (arch, n) in width.iter().flat_map(|calls| &calls.other_architectures) {
-        blocks.push(Block::Text(format!("The profile also lets {} of {arch} through.", counted(*n as u64, "call"))));
+        blocks.push(Block::Text(format!(
+            "The profile also lets {} of {arch} through.",
+            counted(*n as u64, "call")
+        )));
     }
 }
 
@@ -188,7 +205,8 @@ fn files(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
             }));
         }
     }
-    for (what, any) in [("written", WRITES), ("executed or mapped as code", EXECUTES), ("read", Access::READ)] {
+    for (what, any) in [("written", WRITES), ("executed or mapped as code", EXECUTES), ("read", Access::READ)]
+    {
         // Each path once: where the most is at stake.
         let here = |access: Access| {
             access.intersects(any)
@@ -254,11 +272,11 @@ fn network(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
             entry.last_ms = entry.last_ms.max(one.last_ms).max(one.first_ms);
             entry.count = entry.count.saturating_add(one.count);
             entry.by.extend(one.by.iter().map(|index| recording.executable(*index).to_string()));
-            match (&one.error, &one.refused_by) {
-                (None, _) => entry.granted = true,
-                (Some(error), Some(by)) => drop(entry.result.insert(format!("{} by {}", safe(error), safe(by)))),
-                (Some(error), None) => drop(entry.result.insert(safe(error))),
-            }
+            entry.granted |= one.error.is_none();
+            entry.result.extend(one.error.as_ref().map(|error| match &one.refused_by {
+                Some(by) => format!("{} by {}", safe(error), safe(by)),
+                None => safe(error),
+            }));
         }
     }
     let rows: Vec<Vec<Cell>> = subject
@@ -266,8 +284,7 @@ fn network(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         .network
         .iter()
         .map(|(key, one)| {
-            let mut row =
-                vec![Cell::Code(safe(&key.family.1)), Cell::Code(safe(&key.socket_type.1))];
+            let mut row = vec![Cell::Code(safe(&key.family.1)), Cell::Code(safe(&key.socket_type.1))];
             row.extend(evidence(one));
             row
         })
@@ -305,7 +322,11 @@ fn network(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         id: "network",
         title: format!("Network endpoints over the run{beside}"),
         description: format!("{}; the table below has all of them", counted(total, "endpoint")),
-        data: Data::Spans(spans, longest(subject), vec![(Role::Read, "went through"), (Role::Bad, "only failed")]),
+        data: Data::Spans(
+            spans,
+            longest(subject),
+            vec![(Role::Read, "went through"), (Role::Bad, "only failed")],
+        ),
     }));
     let list: Vec<_> = all.iter().collect();
     let (list, more) = shown(&list, ROWS);
@@ -383,7 +404,11 @@ fn capabilities(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         data: Data::Spans(
             spans,
             longest(subject),
-            vec![(Role::Read, "used"), (Role::Bad, "refused"), (Role::Muted, "only tried by the kernel: no need")],
+            vec![
+                (Role::Read, "used"),
+                (Role::Bad, "refused"),
+                (Role::Muted, "only tried by the kernel: no need"),
+            ],
         ),
     }));
     if !rows.is_empty() {
@@ -413,9 +438,9 @@ fn resources(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         };
         bars.push(Bar {
             label: label.into(),
-            parts: vec![(peak, if over { Role::Bad } else { Role::Read })],
+            // Without a limit there is nothing that it would be a part of.
+            parts: limit.map(|_| (peak, if over { Role::Bad } else { Role::Read })).into_iter().collect(),
             value: of,
-            // Without a limit the bar says nothing but that there is a peak.
             of: Some(limit.unwrap_or(peak).max(peak)),
             limit,
         });
@@ -444,7 +469,8 @@ fn resources(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
         data: Data::Bars(bars, Vec::new()),
     }));
     let rows = runs.iter().map(|run| {
-        let or = |n: Option<u64>, show: &dyn Fn(u64) -> String| Cell::Text(n.map_or_else(|| "–".into(), show));
+        let or =
+            |n: Option<u64>, show: &dyn Fn(u64) -> String| Cell::Text(n.map_or_else(|| "–".into(), show));
         vec![
             Cell::Code(safe(&run.name)),
             or(run.resources.memory_peak_bytes, &size),

@@ -27,7 +27,10 @@ pub(super) fn section(subject: &Subject<'_>) -> Section {
     notes.extend(subject.verdicts.iter().flat_map(|verdicts| verdicts.notes.iter().cloned()));
     notes.extend(subject.width.notes.iter().cloned());
     for kind in &subject.needs.unobserved {
-        notes.push(format!("{} could not be observed on a host: those that are not here may have been used", safe(kind)));
+        notes.push(format!(
+            "{} could not be observed on a host: those that are not here may have been used",
+            safe(kind)
+        ));
     }
     let mut seen = BTreeSet::new();
     notes.retain(|note| seen.insert(note.clone()));
@@ -114,7 +117,8 @@ fn hosts(subject: &Subject<'_>) -> Table {
         if let Some(seccomp) = &recording.target.seccomp {
             for filter in seccomp.filters.iter().take(6) {
                 let short: String = safe(&filter.sha256).chars().take(12).collect();
-                force.push(format!("seccomp filter {short}… ({} instructions)", grouped(filter.instructions)));
+                force
+                    .push(format!("seccomp filter {short}… ({} instructions)", grouped(filter.instructions)));
             }
         }
         force.extend(recording.target.apparmor.iter().take(6).map(|label| format!("AppArmor {label}")));

@@ -23,8 +23,8 @@ pub(super) fn section(subject: &Subject<'_>) -> Section {
     }
     if subject.failed > 0 {
         blocks.push(Block::Text(format!(
-            "{} failed for other reasons, such as names that do not exist. They are no refusals, and no needs.",
-            counted(subject.failed, "attempt on a file")
+            "{} to use a file failed for other reasons, such as names that do not exist: no refusals, and no needs.",
+            counted(subject.failed, "attempt")
         )));
     }
     section_of(blocks)
@@ -94,7 +94,11 @@ fn capabilities(subject: &Subject<'_>) -> Option<Table> {
         })
         .collect();
     let n = count(&rows);
-    let caption = format!("{} {} that the target lacked", grouped(n), if n == 1 { "capability" } else { "capabilities" });
+    let caption = format!(
+        "{} {} that the target lacked",
+        grouped(n),
+        if n == 1 { "capability" } else { "capabilities" }
+    );
     table(caption, vec!["capability", "asked for in", "who", "first", "times"], &rows)
 }
 
@@ -112,15 +116,16 @@ fn files(subject: &Subject<'_>) -> Option<Table> {
             ]
         })
         .collect();
-    let caption = format!("{} that a security module refused", counted(count(&rows), "file access"));
-    table(caption.replace("accesss", "accesses"), vec!["path", "access", "the caller got", "who", "times"], &rows)
+    let caption = format!("{} to which a security module refused access", counted(count(&rows), "path"));
+    table(caption, vec!["path", "access", "the caller got", "who", "times"], &rows)
 }
 
 fn network(subject: &Subject<'_>) -> Option<Table> {
     let mut rows = Vec::new();
     for (_, recording) in subject.recordings {
         for one in recording.failed.network.iter().filter(|one| one.refused_by.is_some()) {
-            let by: Vec<String> = one.by.iter().map(|index| recording.executable(*index).to_string()).collect();
+            let by: Vec<String> =
+                one.by.iter().map(|index| recording.executable(*index).to_string()).collect();
             rows.push(vec![
                 Cell::Code(format!("{} {}", safe(&one.family), safe(&one.socket_type))),
                 Cell::Text(safe(&one.operation)),

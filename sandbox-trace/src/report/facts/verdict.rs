@@ -53,7 +53,8 @@ pub(super) fn headline(subject: &Subject<'_>, found: &[Finding]) -> (Judgement, 
     } else {
         let worst = if found.iter().any(|f| f.state.words().0 == Mark::Bad) { Mark::Bad } else { Mark::Warn };
         let things = if dangerous == 1 { "dangerous thing is" } else { "dangerous things are" };
-        let names: Vec<&str> = found.iter().filter(|f| live(f.state)).map(|f| f.what.as_str()).take(5).collect();
+        let names: Vec<&str> =
+            found.iter().filter(|f| live(f.state)).map(|f| f.what.as_str()).take(5).collect();
         let said = format!("{} {things} asked for or let through: {}", grouped(dangerous), names.join(", "));
         reasons.push((worst, said));
     }
@@ -70,7 +71,8 @@ pub(super) fn headline(subject: &Subject<'_>, found: &[Finding]) -> (Judgement, 
     }
     reasons.sort_by(|a, b| b.0.cmp(&a.0));
     let worst = reasons.first().map_or(Mark::Good, |(mark, _)| *mark);
-    let profiles = if subject.verdicts.is_some() { "The profiles fit" } else { "Nothing dangerous was recorded" };
+    let profiles =
+        if subject.verdicts.is_some() { "The profiles fit" } else { "Nothing dangerous was recorded" };
     let verdict = match (worst, subject.verdicts.is_some()) {
         (Mark::Good, _) => profiles.to_owned(),
         (Mark::Warn, true) => "Not everything is proven".to_owned(),
@@ -120,14 +122,19 @@ pub(super) fn section(subject: &Subject<'_>, found: &[Finding]) -> Section {
             description: said(&bars),
             data: Data::Bars(
                 bars,
-                vec![(Role::Good, "passes"), (Role::Warn, "can't be proven"), (Role::Bad, "would be blocked")],
+                vec![
+                    (Role::Good, "passes"),
+                    (Role::Warn, "can't be proven"),
+                    (Role::Bad, "would be blocked"),
+                ],
             ),
         }));
         blocked(subject, &mut blocks);
     }
     blocks.push(Block::Heading("Dangerous findings"));
     if found.is_empty() {
-        blocks.push(mark(Mark::Good, "None: no dangerous system call, argument, capability or path was used."));
+        blocks
+            .push(mark(Mark::Good, "None: no dangerous system call, argument, capability or path was used."));
     } else {
         blocks.push(Block::Table(findings::table(found)));
     }

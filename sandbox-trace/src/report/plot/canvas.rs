@@ -97,7 +97,10 @@ impl<'a> Canvas<'a> {
 /// How long words are, about: no font is asked.
 pub(super) fn width(text: &str, size: f64) -> i32 {
     let chars = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-    #[expect(clippy::cast_possible_truncation, reason = "a float is cut to the largest number, and that is fine")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float is cut to the largest number, and that is fine"
+    )]
     let width = (f64::from(chars) * size * 0.58) as i32;
     width
 }

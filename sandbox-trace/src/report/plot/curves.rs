@@ -56,7 +56,11 @@ pub(super) fn draw(canvas: &Canvas<'_>, curves: &[Curve]) -> Result<(), Fault> {
             .x_label_area_size(28)
             .y_label_area_size(46)
             .build_cartesian_2d(0.0..float(until), 0.0..float(most.max(1)) * 1.08)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an axis from 0 to what was an integer")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an axis from 0 to what was an integer"
+        )]
         let whole = |n: &f64| n.round() as u64;
         chart
             .configure_mesh()
@@ -65,7 +69,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, curves: &[Curve]) -> Result<(), Fault> {
             .bold_line_style(colour(Role::Grid))
             .axis_style(colour(Role::Grid))
             .y_max_light_lines(0)
-            .x_labels(4)
+            .x_labels(6)
             .y_labels(5)
             .x_label_style(words(SMALL, Role::Muted, HPos::Center, VPos::Top))
             .y_label_style(words(SMALL, Role::Muted, HPos::Right, VPos::Center))

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// The width of every plot, in its own units.
 const WIDTH: u32 = 760;
+/// What is left around a picture that is not in a page.
+const MARGIN: u32 = 20;
 
 /// A drawn plot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl Svg {
         out
     }
 
-    /// On white, without a stylesheet, for those who make pixels of it.
+    /// On nothing, in the colours for white and without a stylesheet, for those who make pixels of it.
     pub fn on_white(&self) -> String {
         let light =
             |role: Role| COLOURS.iter().find(|(one, ..)| *one == role).map_or("#000", |(_, light, _)| light);
@@ -109,15 +111,15 @@ impl Svg {
             let attribute = if what == "f" { "fill" } else { "stroke" };
             format!("{attribute}=\"{}\"", light(role))
         });
-        let white = format!("<rect width=\"{WIDTH}\" height=\"{}\" fill=\"#fff\"/>", self.height);
-        format!("{}{white}{body}</svg>\n", self.open())
+        format!("{}{body}</svg>\n", self.open())
     }
 
     fn open(&self) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"-{MARGIN} -{MARGIN} {width} {height}\" \
              font-family=\"'DejaVu Sans', system-ui, sans-serif\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">",
-            height = self.height,
+            width = WIDTH + 2 * MARGIN,
+            height = self.height + 2 * MARGIN,
             id = self.id,
         )
     }
@@ -192,7 +194,11 @@ mod tests {
         for (at, (role, light, dark)) in COLOURS.iter().enumerate() {
             assert_eq!(at, *role as usize);
             if !matches!(role, Role::Grid | Role::Track) {
-                assert!(contrast(light, "#ffffff") >= 4.5, "{role:?} on white: {}", contrast(light, "#ffffff"));
+                assert!(
+                    contrast(light, "#ffffff") >= 4.5,
+                    "{role:?} on white: {}",
+                    contrast(light, "#ffffff")
+                );
                 // The stylesheet's dark background and its panels.
                 for back in ["#10151c", "#171e27"] {
                     assert!(contrast(dark, back) >= 4.5, "{role:?} on {back}: {}", contrast(dark, back));

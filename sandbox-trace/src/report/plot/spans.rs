@@ -15,7 +15,12 @@ pub(super) fn height(spans: &[Span]) -> u32 {
     u32::try_from(ROW * i32::try_from(spans.len()).unwrap_or(0) + FOOT).unwrap_or(0)
 }
 
-pub(super) fn draw(canvas: &Canvas<'_>, spans: &[Span], until: u64, legend: &[(Role, &str)]) -> Result<(), Fault> {
+pub(super) fn draw(
+    canvas: &Canvas<'_>,
+    spans: &[Span],
+    until: u64,
+    legend: &[(Role, &str)],
+) -> Result<(), Fault> {
     let right = i32::try_from(WIDTH)? - 1;
     let length = right - NAMES;
     let until = spans.iter().map(|span| span.last_ms).max().unwrap_or(0).max(until).max(1);
