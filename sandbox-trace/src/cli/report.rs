@@ -1,6 +1,7 @@
 //! `report`: recordings and verdicts as a page that a reviewer prints and signs.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -88,7 +89,7 @@ struct Checks {
     width: Width,
 }
 
-/// Runs the command. The report is written whatever it says; the exit code is the verdict's.
+/// Runs the command. The report is written whatever it says; the exit code is the verdict's, but for a picture alone.
 pub fn main(context: Context, args: &Args) -> Result<Exit> {
     let wanted = args.png.as_deref().or(args.svg.as_deref());
     if let Some(unknown) = wanted.filter(|name| PLOTS.iter().all(|(id, _)| id != name)) {
@@ -114,6 +115,11 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         let drawn = plot::draw(plot)?;
         let bytes = if args.png.is_some() { image::png(&drawn)? } else { drawn.alone().into_bytes() };
         output::write_file(path, &bytes)?;
+        if path != Path::new("-") {
+            context.note(format!("✓ {}: {}", path.display(), plot.title));
+        }
+        // A picture is no verdict.
+        return Ok(Exit::Clean);
     } else {
         output::write_file(path, html::page(&document)?.as_bytes())?;
     }
@@ -254,6 +260,10 @@ fn input(kind: &'static str, path: &Path) -> Result<Input> {
         let Some(part) = block.get(..n).filter(|part| !part.is_empty()) else { break };
         sum.update(part);
     }
-    let sha256 = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sum.finalize().iter().fold(String::new(), |mut out, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    });
     Ok(Input { kind, name: BytePath::from(path).to_string(), sha256 })
 }

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod measured;
+mod network;
 mod refused;
 mod verdict;
 

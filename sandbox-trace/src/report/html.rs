@@ -81,7 +81,7 @@ fn judged(mark: Mark, text: &str) -> Markup {
         Mark::Warn => "look: ",
         Mark::Bad => "bad: ",
     };
-    html! { span.mark.(class(mark)) { span aria-hidden="true" { (mark.sign()) } span.unseen { (means) } } " " (text) }
+    html! { span.mark.(class(mark)) { span aria-hidden="true" { (mark.sign()) } span.unseen { (means) } } "\u{a0}" (text) }
 }
 
 fn section(section: &Section) -> Result<Markup> {

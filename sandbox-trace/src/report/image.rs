@@ -7,7 +7,7 @@ use resvg::{tiny_skia, usvg};
 use super::plot::Svg;
 use crate::error::{Error, Result};
 
-/// DejaVu Sans with Latin, Greek, Cyrillic and a few signs; its licence lies beside it.
+/// `DejaVu` Sans with Latin, Greek, Cyrillic and a few signs; its licence lies beside it.
 const FONT: &[u8] = include_bytes!("font/DejaVuSans-subset.ttf");
 /// Twice the plot's own size: sharp on today's screens.
 const SCALE: f32 = 2.0;

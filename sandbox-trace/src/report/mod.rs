@@ -81,13 +81,16 @@ pub struct Bar {
     pub limit: Option<u64>,
 }
 
+/// When, and how many distinct system calls and paths there were by then.
+pub type Point = (u64, u64, u64);
+
 /// One run's curves of how many distinct facts there were by when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Curve {
     /// The recording.
     pub name: String,
     /// Milliseconds, calls, paths.
-    pub points: Vec<(u64, u64, u64)>,
+    pub points: Vec<Point>,
     /// How long the run took, in milliseconds.
     pub duration_ms: u64,
 }

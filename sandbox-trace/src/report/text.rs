@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table as Grid, presets};
 
-use super::{Bar, Block, Cell, Curve, Data, Document, Folder, Mark, Plot, Role, Span, Table, duration};
+use super::{
+    Bar, Block, Cell, Curve, Data, Document, Folder, Mark, Plot, Point, Role, Span, Table, duration,
+};
 use crate::output::grouped;
 
 /// How wide bars are, in columns.
@@ -163,12 +165,14 @@ fn bars(out: &mut String, bars: &[Bar]) {
     }
 }
 
+/// Which of a point's numbers.
+type Of = fn(&Point) -> u64;
+
 /// A line of blocks, each as high as there were facts by then.
 fn curve(out: &mut String, curve: &Curve) {
     const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let until = curve.duration_ms.max(curve.points.last().map_or(0, |point| point.0)).max(1);
-    let kinds: [(&str, fn(&(u64, u64, u64)) -> u64); 2] =
-        [("system calls", |point| point.1), ("paths", |point| point.2)];
+    let kinds: [(&str, Of); 2] = [("system calls", |point| point.1), ("paths", |point| point.2)];
     line(out, &format!("      {}", short(&curve.name, 80)));
     for (name, of) in kinds {
         let most = curve.points.iter().map(of).max().unwrap_or(0);

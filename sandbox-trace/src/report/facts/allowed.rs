@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ROWS, Subject, evidence, shown, verdict::said};
+use super::{ROWS, Subject, evidence, network, shown, verdict::said};
 use crate::{
     linux,
     output::{counted, grouped},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many executables, endpoints and folders a plot shows.
-const BARS: usize = 14;
+pub(super) const BARS: usize = 14;
 const FOLDERS: usize = 18;
 /// How many paths a table names.
 const PATHS: usize = 300;
@@ -27,7 +27,7 @@ pub(super) fn section(subject: &Subject<'_>) -> Section {
     blocks.push(Block::Heading("Files"));
     files(subject, &mut blocks);
     blocks.push(Block::Heading("Network"));
-    network(subject, &mut blocks);
+    network::blocks(subject, &mut blocks);
     blocks.push(Block::Heading("Capabilities"));
     capabilities(subject, &mut blocks);
     blocks.push(Block::Heading("Resources"));
@@ -61,7 +61,9 @@ fn calls(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
     }
     bars.push(bar("allowed by Docker's default", docker, Role::Muted, grouped(docker)));
     bars.push(bar("all of x86-64", of, Role::Muted, grouped(of)));
-    bars.iter_mut().for_each(|bar| bar.of = Some(of));
+    for bar in &mut bars {
+        bar.of = Some(of);
+    }
     let legend = match width {
         Some(_) => vec![(Role::Read, "used"), (Role::Warn, "allowed and not used")],
         None => Vec::new(),
@@ -220,7 +222,8 @@ fn files(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
             if rows.len() < PATHS {
                 let mut path = BytePath::from(need.path()).to_string();
                 if let Some(target) = need.target() {
-                    path += &format!(" → {}", BytePath::from(target));
+                    path += " → ";
+                    path += &BytePath::from(target).to_string();
                 }
                 let mut row = vec![Cell::Code(path), Cell::Code(need.access().to_string())];
                 row.extend(evidence(&need.evidence(need.access())));
@@ -242,116 +245,8 @@ fn files(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
 }
 
 /// The longest run, in milliseconds.
-fn longest(subject: &Subject<'_>) -> u64 {
+pub(super) fn longest(subject: &Subject<'_>) -> u64 {
     subject.recordings.iter().map(|(_, recording)| recording.duration_ms).max().unwrap_or(0)
-}
-
-fn network(subject: &Subject<'_>, blocks: &mut Vec<Block>) {
-    struct Endpoint {
-        first_ms: u64,
-        last_ms: u64,
-        count: u64,
-        by: BTreeSet<String>,
-        result: BTreeSet<String>,
-        granted: bool,
-    }
-    let mut all: BTreeMap<(String, String, String), Endpoint> = BTreeMap::new();
-    for (_, recording) in subject.recordings {
-        for one in recording.network.iter().chain(&recording.failed.network) {
-            let Some(address) = &one.address else { continue };
-            let kind = format!("{} {}", safe(&one.family), safe(&one.socket_type));
-            let entry = all.entry((address.to_string(), safe(&one.operation), kind)).or_insert(Endpoint {
-                first_ms: u64::MAX,
-                last_ms: 0,
-                count: 0,
-                by: BTreeSet::new(),
-                result: BTreeSet::new(),
-                granted: false,
-            });
-            entry.first_ms = entry.first_ms.min(one.first_ms);
-            entry.last_ms = entry.last_ms.max(one.last_ms).max(one.first_ms);
-            entry.count = entry.count.saturating_add(one.count);
-            entry.by.extend(one.by.iter().map(|index| recording.executable(*index).to_string()));
-            entry.granted |= one.error.is_none();
-            entry.result.extend(one.error.as_ref().map(|error| match &one.refused_by {
-                Some(by) => format!("{} by {}", safe(error), safe(by)),
-                None => safe(error),
-            }));
-        }
-    }
-    let rows: Vec<Vec<Cell>> = subject
-        .needs
-        .network
-        .iter()
-        .map(|(key, one)| {
-            let mut row = vec![Cell::Code(safe(&key.family.1)), Cell::Code(safe(&key.socket_type.1))];
-            row.extend(evidence(one));
-            row
-        })
-        .collect();
-    if rows.is_empty() {
-        blocks.push(Block::Text("No socket was made.".into()));
-        return;
-    }
-    blocks.push(Block::Table(Table {
-        caption: "Kinds of sockets".into(),
-        head: vec!["family", "type", "who", "first", "times"],
-        rows,
-        ..Table::default()
-    }));
-    if all.is_empty() {
-        blocks.push(Block::Text("No address was bound, connected or sent to.".into()));
-        return;
-    }
-    let mut spans: Vec<Span> = all
-        .iter()
-        .map(|((address, operation, _), one)| Span {
-            label: format!("{operation} {address}"),
-            first_ms: one.first_ms,
-            last_ms: one.last_ms,
-            role: if one.granted { Role::Read } else { Role::Bad },
-            note: format!("{}×", grouped(one.count)),
-        })
-        .collect();
-    spans.sort_by(|a, b| (a.first_ms, &a.label).cmp(&(b.first_ms, &b.label)));
-    let total = count(&spans);
-    spans.truncate(BARS);
-    let more = total - count(&spans);
-    let beside = if more > 0 { format!(" (the first {BARS} of {})", grouped(total)) } else { String::new() };
-    blocks.push(Block::Plot(Plot {
-        id: "network",
-        title: format!("Network endpoints over the run{beside}"),
-        description: format!("{}; the table below has all of them", counted(total, "endpoint")),
-        data: Data::Spans(
-            spans,
-            longest(subject),
-            vec![(Role::Read, "went through"), (Role::Bad, "only failed")],
-        ),
-    }));
-    let list: Vec<_> = all.iter().collect();
-    let (list, more) = shown(&list, ROWS);
-    let rows = list.iter().map(|((address, operation, kind), one)| {
-        let mut result: Vec<&str> = one.result.iter().map(String::as_str).collect();
-        if one.granted {
-            result.insert(0, "done");
-        }
-        let by: Vec<&str> = one.by.iter().map(String::as_str).collect();
-        vec![
-            Cell::Code(address.clone()),
-            Cell::Text(format!("{operation}, {kind}")),
-            Cell::Text(result.join(", ")),
-            Cell::Code(by.join(", ")),
-            Cell::Text(duration(one.first_ms)),
-            Cell::Number(one.count),
-        ]
-    });
-    blocks.push(Block::Table(Table {
-        caption: counted(total, "endpoint"),
-        head: vec!["address", "operation", "result", "who", "first", "times"],
-        rows: rows.collect(),
-        more,
-        folded: true,
-    }));
 }
 
 fn capabilities(subject: &Subject<'_>, blocks: &mut Vec<Block>) {

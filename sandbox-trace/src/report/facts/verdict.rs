@@ -69,7 +69,7 @@ pub(super) fn headline(subject: &Subject<'_>, found: &[Finding]) -> (Judgement, 
         let are = if subject.recordings.len() == 1 { "is" } else { "are" };
         reasons.push((Mark::Good, format!("{all} {are} complete: nothing was lost")));
     }
-    reasons.sort_by(|a, b| b.0.cmp(&a.0));
+    reasons.sort_by_key(|(mark, _)| std::cmp::Reverse(*mark));
     let worst = reasons.first().map_or(Mark::Good, |(mark, _)| *mark);
     let profiles =
         if subject.verdicts.is_some() { "The profiles fit" } else { "Nothing dangerous was recorded" };

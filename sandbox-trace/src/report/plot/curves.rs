@@ -12,13 +12,16 @@ use super::{
 };
 use crate::{
     output::grouped,
-    report::{Curve, Role, duration},
+    report::{Curve, Point, Role, duration},
 };
+
+/// Which of a point's numbers.
+type Of = fn(&Point) -> u64;
 
 pub(super) const HEIGHT: u32 = 250;
 
 /// A curve of steps: the number holds until the next fact.
-fn steps(curve: &Curve, of: impl Fn(&(u64, u64, u64)) -> u64) -> Vec<(f64, f64)> {
+fn steps(curve: &Curve, of: impl Fn(&Point) -> u64) -> Vec<(f64, f64)> {
     let mut out = vec![(0.0, 0.0)];
     let mut last = 0.0;
     for point in &curve.points {
@@ -43,7 +46,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, curves: &[Curve]) -> Result<(), Fault> {
         .unwrap_or(0)
         .max(1);
     let panels = canvas.area().split_evenly((1, 2));
-    let kinds: [(&str, Role, fn(&(u64, u64, u64)) -> u64); 2] =
+    let kinds: [(&str, Role, Of); 2] =
         [("system calls", Role::Read, |point| point.1), ("paths", Role::Execute, |point| point.2)];
     let half = i32::try_from(WIDTH / 2)?;
     for ((panel, (name, role, of)), left) in panels.iter().zip(kinds).zip([0, half]) {

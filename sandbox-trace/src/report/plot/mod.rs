@@ -99,7 +99,7 @@ impl Svg {
         out += "<style>";
         out += &rules(|(_, light, _)| light);
         let _ = write!(out, "@media (prefers-color-scheme:dark){{{}}}", rules(|(_, _, dark)| dark));
-        let _ = write!(out, "</style>{}{body}</svg>\n", self.head());
+        let _ = writeln!(out, "</style>{}{body}</svg>", self.head());
         out
     }
 
