@@ -15,6 +15,7 @@ mod live;
 mod merge;
 mod probe;
 mod record;
+mod report;
 mod run;
 mod sandbox;
 mod verify;
@@ -74,6 +75,8 @@ enum Command {
     Width(width::Args),
     /// Say what a new recording or profile allows that the old one did not.
     Diff(diff::Args),
+    /// Write a page for the reviewer: verdict, what is allowed and why, what was refused, how it was measured.
+    Report(Box<report::Args>),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
     /// Try, from inside a running container, what its confinement stops.
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Diff(args) => diff::main(context, &args),
+        Command::Report(args) => report::main(context, &args),
         Command::Merge(args) => merge::main(context, &args),
         Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
@@ -139,14 +143,14 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
-            report(&error);
+            tell(&error);
             ExitCode::from(error.exit() as u8)
         }
     }
 }
 
 /// Prints an error as people read it: what failed, why, what to do.
-fn report(error: &Error) {
+fn tell(error: &Error) {
     let kind = if error.exit() == Exit::Refused { "refused" } else { "error" };
     output::note(format!("{kind}: {error}"));
     let mut source = std::error::Error::source(error);

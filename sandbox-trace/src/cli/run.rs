@@ -49,20 +49,20 @@ pub struct Args {
 pub fn main(args: Args) -> ExitCode {
     let (explain, apparmor) = (args.explain, args.apparmor.clone());
     match prepare(args) {
-        Ok(start) if explain => match explain::run(start, apparmor.as_deref(), super::report) {
+        Ok(start) if explain => match explain::run(start, apparmor.as_deref(), super::tell) {
             Ok(ended) => ended.end(),
             Err(failure) => {
-                super::report(&failure.error);
+                super::tell(&failure.error);
                 ExitCode::from(failure.code)
             }
         },
         Ok(start) => {
             let failure = start.exec();
-            super::report(&failure.error);
+            super::tell(&failure.error);
             ExitCode::from(failure.code)
         }
         Err(failure) => {
-            super::report(&failure.error);
+            super::tell(&failure.error);
             ExitCode::from(failure.code)
         }
     }

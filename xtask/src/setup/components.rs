@@ -217,6 +217,13 @@ pub fn all() -> Vec<Component> {
             Source::Python("check-jsonschema", &["python3-venv"]),
             TEST,
         ),
+        component(
+            "chromium",
+            "shows the report as browsers do",
+            Command("chromium"),
+            Packages(&["chromium"]),
+            TEST,
+        ),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),
         component("qemu", "boots the test guests", Function(guest::has_qemu), Source::Qemu, TEST),
         guest_kernel("Linux 5.10", Kernel::V5_10),
