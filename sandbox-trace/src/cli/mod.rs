@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and the way from an error to an exit code.
 
 mod audit;
+mod config;
 mod doctor;
 mod emit_apparmor;
 mod emit_docker;
@@ -8,6 +9,7 @@ mod emit_k8s;
 mod emit_oci;
 mod emit_seccomp;
 mod emit_systemd;
+pub mod examples;
 mod live;
 mod merge;
 mod probe;
@@ -17,17 +19,18 @@ mod sandbox;
 mod verify;
 mod width;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     error::{Error, Exit, Result},
-    output,
+    output::{self, Progress},
     recording::{self, Recording},
 };
 
-const EXIT_CODES: &str = "\
+/// What the exit codes mean, as `--help` says it.
+pub const EXIT_CODES: &str = "\
 Exit codes: 0 done and nothing found · 1 something found (blocked, a failed command) · 2 usage or unreadable input ·
 3 incomplete or not provable · 4 refused: dangerous without --allow · 5 the host lacks something.
 `run` exits as its command does (128 + signal), 125 for its own failures.";
@@ -45,6 +48,9 @@ struct Cli {
     /// Log what is done, to stderr; twice for more. `SANDBOX_TRACE_LOG` takes a filter.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Take defaults of options from this file [default: ./sandbox-trace.toml where there is one]. `/dev/null` has none.
+    #[arg(long, global = true, value_name = "FILE", env = "SANDBOX_TRACE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +85,9 @@ enum Command {
     Doctor(doctor::Args),
 }
 
+/// The first stage of the progress that most commands show.
+const READING: &str = "reading the recordings";
+
 /// What every command is told.
 #[derive(Debug, Clone, Copy)]
 struct Context {
@@ -92,17 +101,57 @@ impl Context {
             output::note(line);
         }
     }
+
+    /// Says, on a terminal, what is being done while it takes long.
+    fn progress(self, stage: &str) -> Progress {
+        Progress::start(self.quiet, stage)
+    }
+}
+
+/// The whole command line, with the examples of each command: for `--help`, the man pages and the completions.
+pub fn command() -> clap::Command {
+    examples::add(Cli::command())
+}
+
+/// Why a command line is not taken.
+enum Rejected {
+    Clap(clap::Error),
+    Config(Error),
+}
+
+/// Parses the command line with the defaults of the configuration file, and says which those are.
+fn parse(args: &[OsString]) -> Result<Cli, Rejected> {
+    let mut definition = command();
+    let defaults = config::Defaults::find(args, &definition).map_err(Rejected::Config)?;
+    if let Some(defaults) = &defaults {
+        definition = defaults.apply(definition);
+    }
+    let matches = definition.try_get_matches_from_mut(args).map_err(Rejected::Clap)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(Rejected::Clap)?;
+    if let Some(defaults) = &defaults {
+        defaults.tell(Context { quiet: cli.quiet }, &matches, &definition);
+    }
+    Ok(cli)
 }
 
 /// Parses the command line, runs the command, reports an error and maps it to the documented exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            // Help and version are no failures; a wrapper around `run` must tell its usage from the command's.
-            let is_run = std::env::args_os().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
-            return match (error.use_stderr(), is_run.is_some_and(|arg| arg == "run")) {
+        Err(rejected) => {
+            let failed = match rejected {
+                Rejected::Clap(error) => {
+                    let _ = error.print();
+                    // Help and version are no failures.
+                    error.use_stderr()
+                }
+                Rejected::Config(error) => {
+                    report(&error);
+                    true
+                }
+            };
+            return match (failed, is_run(&args)) {
                 (false, _) => ExitCode::SUCCESS,
                 (true, true) => ExitCode::from(run::OWN_FAILURE),
                 (true, false) => ExitCode::from(Exit::Usage as u8),
@@ -134,6 +183,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit() as u8)
         }
     }
+}
+
+/// Whether `run` is asked for: a wrapper around it must tell its usage from the command's. For when nothing parses.
+fn is_run(args: &[OsString]) -> bool {
+    let matches = command().ignore_errors(true).try_get_matches_from(args);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("run"))
 }
 
 /// Prints an error as people read it: what failed, why, what to do.
@@ -168,12 +223,22 @@ fn load_recordings(paths: &[PathBuf]) -> Result<Vec<(String, Recording)>> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use std::ffi::OsString;
 
-    use super::Cli;
+    use super::{command, is_run};
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_known_in_a_line_that_is_wrong() {
+        let is_run = |line: &str| is_run(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(is_run("sandbox-trace run --no-such-option"));
+        assert!(is_run("sandbox-trace -q --config run run"));
+        assert!(is_run("sandbox-trace run"));
+        assert!(!is_run("sandbox-trace record --no-such-option -- run"));
+        assert!(!is_run("sandbox-trace --no-such-option"));
     }
 }
