@@ -50,8 +50,8 @@ fn page(
     let command = if examples.is_empty() { command } else { command.after_long_help(None::<&str>) };
     let has_commands = command.has_subcommands();
     let shown = name.to_owned();
-    let man =
-        Man::new(command.clone().display_name(shown)).source(format!("{NAME} {}", env!("CARGO_PKG_VERSION")));
+    let source = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.display_name(shown)).date(date).source(source);
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
