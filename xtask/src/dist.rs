@@ -53,6 +53,8 @@ pub fn main(args: &Args) -> Result<()> {
     process::run(Command::new("strip").arg("-o").arg(stage.join(NAME)).arg(&binary))?;
     docs::write(&stage.join("docs"))?;
     docs::check(&stage.join("docs"))?;
+    // As Debian's policy has them; -n leaves their time out.
+    process::run(Command::new("gzip").args(["-9", "-n", "-r"]).arg(stage.join("docs/man")))?;
     bill_of_materials(&stage.join(BILL))?;
     for file in [
         "packaging/sandbox-trace@.service",

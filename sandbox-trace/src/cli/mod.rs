@@ -223,7 +223,7 @@ fn load_recordings(paths: &[PathBuf]) -> Result<Vec<(String, Recording)>> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
+    use std::{collections::BTreeSet, ffi::OsString, fs, path::Path};
 
     use super::{command, is_run};
 
@@ -240,5 +240,31 @@ mod tests {
         assert!(is_run("sandbox-trace run"));
         assert!(!is_run("sandbox-trace record --no-such-option -- run"));
         assert!(!is_run("sandbox-trace --no-such-option"));
+    }
+
+    /// The files themselves are held against outputs by the end-to-end tests; here, that none was forgotten.
+    #[test]
+    fn every_json_output_has_a_schema_that_a_test_holds_it_against() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut schemas: BTreeSet<String> = ["recording", "attacks", "bench"].map(str::to_owned).into();
+        for subcommand in command().get_subcommands() {
+            if subcommand.get_arguments().any(|argument| argument.get_long() == Some("json")) {
+                schemas.insert(subcommand.get_name().to_owned());
+            }
+        }
+        let files = fs::read_dir(root.join("docs/schemas")).unwrap().map(|entry| entry.unwrap().file_name());
+        let files: BTreeSet<String> = files.map(|name| name.into_string().unwrap()).collect();
+        let expected: BTreeSet<String> = schemas.iter().map(|name| format!("{name}-v1.json")).collect();
+        assert_eq!(files, expected);
+        let tests = fs::read_dir(root.join("tests/tests")).unwrap().map(|entry| entry.unwrap().path());
+        let tests = tests.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+        let tests: String = tests.collect();
+        for name in schemas {
+            let text = fs::read_to_string(root.join(format!("docs/schemas/{name}-v1.json"))).unwrap();
+            let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let tag = &schema["properties"]["schema"]["const"];
+            assert_eq!(*tag, format!("sandbox-trace/{name}/v1"), "{name}");
+            assert!(tests.contains(&format!("{name}-v1.json")), "no test reads the schema of {name}");
+        }
     }
 }
