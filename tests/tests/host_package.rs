@@ -128,7 +128,8 @@ fn the_release_of_the_same_sources_is_the_same() -> Result<()> {
     let listed =
         command::succeed(Command::new("tar").arg("--list").arg("--file").arg(file(&one, ".tar.gz")?))?;
     let listed = String::from_utf8(listed.stdout)?;
-    for name in ["/sandbox-trace", "/docs/man/sandbox-trace.1.gz", "/LICENSE-MIT", "/sandbox-trace.cdx.json"] {
+    for name in ["/sandbox-trace", "/docs/man/sandbox-trace.1.gz", "/LICENSE-MIT", "/sandbox-trace.cdx.json"]
+    {
         ensure!(listed.lines().any(|line| line.ends_with(name)), "{listed}");
     }
     Ok(())

@@ -80,9 +80,9 @@ impl Defaults {
         };
         let given = matches.get_one::<PathBuf>("config").cloned();
         let path = given.clone().unwrap_or_else(|| FOUND.into());
-        let name = printable(&path.display().to_string()).to_string();
+        let name = printable(&path.display().to_string());
         match read(&path, given.is_some()) {
-            Ok(text) => Self::parse(name, &text, command).map(Some),
+            Ok(text) => Self::parse(&name, &text, command).map(Some),
             Err(Unread::Io(error)) if given.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(Unread::Io(error)) => Err(Error::usage(format!("could not read {name}"))
                 .because(error)
@@ -95,7 +95,7 @@ impl Defaults {
         }
     }
 
-    fn parse(name: String, text: &str, command: &Command) -> Result<Self> {
+    fn parse(name: &str, text: &str, command: &Command) -> Result<Self> {
         let wrong = |span: Option<Range<usize>>, what: &str| {
             let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
@@ -103,7 +103,7 @@ impl Defaults {
                 .hint("docs/config.md says what such a file may hold")
         };
         let table = DeTable::parse(text).map_err(|error| wrong(error.span(), error.message()))?;
-        let mut defaults = Self { name: name.clone(), general: Settings::new(), of: BTreeMap::new() };
+        let mut defaults = Self { name: name.to_owned(), general: Settings::new(), of: BTreeMap::new() };
         for (key, value) in table.get_ref() {
             let at = |what: &str| wrong(Some(key.span()), what);
             let (key, value) = (key.get_ref().as_ref(), value.get_ref());
@@ -267,7 +267,7 @@ mod tests {
     use super::{super::command, *};
 
     fn parse(text: &str) -> Result<Defaults> {
-        Defaults::parse("f.toml".into(), text, &command())
+        Defaults::parse("f.toml", text, &command())
     }
 
     fn matches(text: &str, args: &[&str]) -> ArgMatches {
