@@ -4,14 +4,18 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::{
         fd::AsRawFd as _,
         unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     },
     path::Path,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use nix::{
     fcntl::{AT_FDCWD, AtFlags, OFlag},
     unistd::linkat,
@@ -173,6 +177,66 @@ pub fn write_folder(folder: &Path, files: &[NamedFile]) -> Result<()> {
         part.persist(&path).map_err(|e| fail(&path, e.error))?;
     }
     Ok(())
+}
+
+/// A line on a terminal that says what is being done, for what may take a while: it appears when something has taken
+/// half a second, and goes away with this value. Drop it before anything else is printed.
+#[derive(Debug)]
+pub struct Progress {
+    /// What is done now; closed when all is done. There is none where nobody looks.
+    stages: Option<Sender<String>>,
+    line: Option<thread::JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Says that `stage` begins; on anything but a terminal, or when `quiet`, it shows nothing.
+    pub fn start(quiet: bool, stage: &str) -> Self {
+        if quiet || !io::stderr().is_terminal() {
+            return Self { stages: None, line: None };
+        }
+        let (stages, next) = mpsc::channel();
+        let first = stage.to_owned();
+        let line = thread::spawn(move || show(first, &next));
+        Self { stages: Some(stages), line: Some(line) }
+    }
+
+    /// Says that the next stage begins.
+    pub fn stage(&self, stage: &str) {
+        if let Some(stages) = &self.stages {
+            let _ = stages.send(stage.to_owned());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.stages = None;
+        if let Some(line) = self.line.take() {
+            let _ = line.join();
+        }
+    }
+}
+
+/// Shows the stages until there are no more.
+fn show(first: String, next: &Receiver<String>) {
+    let mut stage = first;
+    let patience = Instant::now() + Duration::from_millis(500);
+    loop {
+        match next.recv_timeout(patience.saturating_duration_since(Instant::now())) {
+            Ok(other) => stage = other,
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+    let bar = ProgressBar::new_spinner().with_message(stage);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    for stage in next {
+        bar.set_message(stage);
+    }
+    bar.finish_and_clear();
 }
 
 /// A number with thousands separators, as tables and summaries show it.

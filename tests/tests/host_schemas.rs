@@ -66,6 +66,9 @@ fn a_recording_made_here_and_its_verdicts() -> Result<()> {
     ensure!(odd.is_some(), "{files:?}");
     ensure!(files.iter().any(|f| f.get("link_target").is_some()), "{files:?}");
 
+    let merged = json(&["merge", "-q", path, path, "-o", "-"], &[0])?;
+    holds(&schema("recording-v1.json")?, &merged)?;
+
     // One profile that allows all of it, and one that allows nothing.
     let (good, bad) = (dir.path().join("good.json"), dir.path().join("bad.json"));
     let (good, bad) = (good.to_str().context("odd")?, bad.to_str().context("odd")?);
@@ -77,6 +80,11 @@ fn a_recording_made_here_and_its_verdicts() -> Result<()> {
         holds(&verdicts, &found)?;
         ensure!(found["blocked"].as_array().is_some_and(|list| list.is_empty() == empty), "{found}");
     }
+    let live =
+        ["--allow-incomplete", "--seccomp", good, "--capabilities", "none", "--json", "--live", "--", "true"];
+    let found = json(&[&["verify", path][..], &live].concat(), &[0, 1, 3])?;
+    holds(&verdicts, &found)?;
+    ensure!(found["live"].is_object(), "{found}");
     let attacked =
         json(&["verify", "--seccomp", bad, "--capabilities", "none", "--must-deny", "--json"], &[0])?;
     holds(&verdicts, &attacked)?;

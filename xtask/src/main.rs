@@ -4,6 +4,8 @@ mod bench;
 mod build_ebpf;
 mod demo;
 mod examples;
+mod dist;
+mod docs;
 mod process;
 mod provenance;
 mod runtime_bases;
@@ -38,6 +40,10 @@ enum Task {
     Examples,
     /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
     Bench(bench::Args),
+    /// Write the man pages and the shell completions, and check them.
+    Docs(docs::Args),
+    /// Make what is released: archive, Debian package, bill of materials, checksums.
+    Dist(dist::Args),
     /// Measure what runc and crun need of a filter, and compare it with profiles/runtime.
     RuntimeBases(runtime_bases::Args),
     /// Boot one of the kernels that the tests run on, and run a command in it.
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::main(&args),
         Task::Examples => examples::main(),
         Task::Bench(args) => bench::main(&args),
+        Task::Docs(args) => docs::main(&args),
+        Task::Dist(args) => dist::main(&args),
         Task::RuntimeBases(args) => runtime_bases::main(&args),
         Task::Vm(args) => vm::main(&args),
     };

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use components::Component;
+pub use install::find_cargo_program;
 
 /// Arguments of the task.
 #[derive(Debug, clap::Args)]
@@ -31,12 +32,17 @@ pub enum Purpose {
     Demo,
     /// The benchmark.
     Bench,
+    /// Man pages and completions, held against what reads them.
+    Docs,
+    /// Licences and sources of the dependencies.
+    Deny,
+    /// What is released.
+    Dist,
 }
 
 /// Runs the task.
 pub fn main(args: &Args) -> Result<()> {
-    let all = [Purpose::Build, Purpose::Ebpf, Purpose::Test, Purpose::Demo, Purpose::Bench];
-    ensure(if args.purposes.is_empty() { &all } else { &args.purposes })
+    ensure(if args.purposes.is_empty() { Purpose::value_variants() } else { &args.purposes })
 }
 
 /// Installs what is missing for `purposes`; fails, naming it, where that can't be done.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build_ebpf, process, provenance,
+    build_ebpf, docs, process, provenance,
     setup::{self, Purpose},
     workspace,
 };
@@ -41,6 +41,9 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("the host and vm tiers need root; `--tier pure` does not");
     }
     setup::ensure(&[Purpose::Build])?;
+    if tiers.contains(&Tier::Pure) {
+        setup::ensure(&[Purpose::Docs, Purpose::Deny])?;
+    }
     if on_kernels {
         setup::ensure(&[Purpose::Test, Purpose::Ebpf])?;
     }
@@ -55,6 +58,12 @@ pub fn main(args: &Args) -> Result<()> {
         tally.check("formatting", environment.run(&["fmt", "--all", "--check"]));
         let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         tally.check("lints", environment.run(&clippy));
+        tally.check("man pages and completions", documents());
+        tally.check("licences, bans and sources of the dependencies", dependencies());
+        tally.skip(
+            "advisories on the dependencies",
+            "their database is on the network: cargo deny check advisories",
+        );
         tally.tests(
             "pure tests",
             environment.test(&["test", "--workspace", "--exclude", "sandbox-trace-tests", "--no-fail-fast"]),
@@ -77,6 +86,21 @@ fn rebuild() -> Result<PathBuf> {
     let object = workspace::target_dir().join("ebpf/sandbox-trace.bpf.o");
     build_ebpf::build(&object)?;
     Ok(object)
+}
+
+/// What `cargo xtask docs` writes, in a folder that goes away.
+fn documents() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("docs");
+    docs::write(&folder)?;
+    docs::check(&folder)
+}
+
+/// The dependencies against `deny.toml`.
+fn dependencies() -> Result<()> {
+    let program = setup::find_cargo_program("cargo-deny").context("cargo-deny is missing")?;
+    let checks = ["--locked", "check", "bans", "licenses", "sources"];
+    process::run(Command::new(program).args(checks).current_dir(workspace::root()))
 }
 
 /// What the tests are told.

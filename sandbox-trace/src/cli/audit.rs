@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     audit::{self, Report, Severity, sarif},
     error::{Error, Exit, Result},
@@ -95,10 +95,12 @@ struct Json<'a> {
 /// Runs the command.
 pub fn main(context: Context, args: &Args) -> Result<Exit> {
     let subjects = subjects::read(args)?;
+    let progress = context.progress(READING);
     let needs = (!args.recording.is_empty())
         .then(|| requirements::load(&args.recording, args.allow_incomplete))
         .transpose()?;
     let mut report = audit::audit(&subjects.subjects, needs.as_ref());
+    drop(progress);
     report.notes.splice(0..0, subjects.notes);
     if args.json {
         let json = serde_json::to_vec_pretty(&Json { schema: SCHEMA, report: &report });

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     apparmor::{compiler, features::Features, pattern::Pattern, policy},
     emit::{self, apparmor::ProfileName},
@@ -53,7 +53,9 @@ pub struct Args {
 #[expect(clippy::needless_pass_by_value, reason = "every command has this signature")]
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let name: ProfileName = args.name.parse()?;
+    let progress = context.progress(READING);
     let needs = requirements::load(&args.recordings, args.allow_incomplete)?;
+    progress.stage("generalising the paths");
     let options = Options {
         generalize: args.generalize,
         allow: args.allow.iter().cloned().collect(),
@@ -61,6 +63,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     };
     let policy = paths::policy(&needs, &options)?;
     let mut text = emit::apparmor::text(&policy, &name);
+    drop(progress);
     if args.deny_baseline {
         text = with_denies(context, &args, &policy, &text)?;
     }
@@ -74,9 +77,11 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
 
 /// The text with deny rules that take nothing of it away.
 fn with_denies(context: Context, args: &Args, policy: &AppArmorPolicy, text: &str) -> Result<String> {
+    let progress = context.progress("choosing the denies");
     let features = Features::find(args.apparmor_features.as_deref())?;
     let mounts = policy.given.contains(&Given::Mount);
     let baseline = deny_baseline::choose(text, mounts, &features)?;
+    drop(progress);
     for reason in &baseline.left_out {
         context.note(format!("  note: {reason}"));
     }
@@ -90,6 +95,7 @@ fn check(context: Context, args: &Args, text: &str) -> Result<()> {
         return Ok(());
     }
     let features = Features::find(args.apparmor_features.as_deref())?;
+    let _progress = context.progress("compiling the profile, to check it");
     let compiled = compiler::compile(text.as_bytes(), "the profile", &features).map_err(|error| {
         if error.to_string().contains("Too many states") {
             return error;

@@ -44,7 +44,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     let Args { mut sandbox, input, service, in_place, no_apparmor } = args;
     // What can't be read is said before the recordings are.
     let source = input.as_deref().map(read).transpose()?;
-    let made = sandbox.make(Runtime::Docker)?;
+    let made = sandbox.make(context, Runtime::Docker)?;
     let recordings: Vec<String> = sandbox.recordings.iter().map(|path| path.display().to_string()).collect();
     let origin = Origin {
         recordings: &recordings,

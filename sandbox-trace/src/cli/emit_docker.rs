@@ -20,7 +20,7 @@ pub struct Args {
 /// Runs the command.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let args = args.sandbox;
-    let made = args.make(Runtime::Docker)?;
+    let made = args.make(context, Runtime::Docker)?;
     let recordings: Vec<String> = args.recordings.iter().map(|path| path.display().to_string()).collect();
     let origin = Origin { recordings: &recordings, seccomp: &made.seccomp, apparmor: &made.profile };
     let script = docker::script(&made.sandbox, origin)?;

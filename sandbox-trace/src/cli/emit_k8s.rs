@@ -28,7 +28,7 @@ pub struct Args {
 pub fn main(context: Context, args: &Args) -> Result<Exit> {
     let namespace = args.namespace.as_deref().map(namespace).transpose()?;
     let common = &args.sandbox;
-    let made = common.make(args.runtime)?;
+    let made = common.make(context, args.runtime)?;
     let objects = objects(&Parts {
         needs: &made.needs,
         sandbox: &made.sandbox,

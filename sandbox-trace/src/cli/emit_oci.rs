@@ -46,7 +46,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
             .hint("name a bundle's folder or its config.json; `runc spec` writes one")
     })?;
     let mut config = Config::read(&bytes, &name)?;
-    let made = sandbox.make(runtime)?;
+    let made = sandbox.make(context, runtime)?;
     let report = config.confine(&Parts {
         needs: &made.needs,
         sandbox: &made.sandbox,

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     emit,
     error::{Exit, Result},
@@ -53,7 +53,9 @@ pub struct Args {
 
 /// Runs the command. Nothing is written when the policy is refused.
 pub fn main(context: Context, args: Args) -> Result<Exit> {
+    let progress = context.progress(READING);
     let needs = requirements::load(&args.recordings, args.allow_incomplete)?;
+    progress.stage("deciding what is allowed");
     let options = Options {
         mode: args.mode,
         allow: args.allow.into_iter().collect(),
@@ -62,7 +64,9 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         portable: args.portable,
     };
     let policy = policy(&needs, &options)?;
-    output::write_file(&args.output, &emit::seccomp::json(&policy)?)?;
+    let json = emit::seccomp::json(&policy)?;
+    drop(progress);
+    output::write_file(&args.output, &json)?;
     let name =
         if args.output == Path::new("-") { "profile".into() } else { args.output.display().to_string() };
     context.note(format!("✓ {name}: {}", summary(&policy, args.runtime)));

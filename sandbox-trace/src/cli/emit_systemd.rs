@@ -32,7 +32,7 @@ pub struct Args {
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let Args { sandbox: mut common, unit } = args;
     let unit = unit.map(|name| unit_name(&name)).transpose()?;
-    let made = common.make(Runtime::None)?;
+    let made = common.make(context, Runtime::None)?;
     let unit = match unit {
         Some(unit) => unit,
         None => unit_name(&made.sandbox.name)?,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Context, load_recordings};
+use super::{Context, READING, load_recordings};
 use crate::{
     error::{Exit, Result},
     output::counted,
@@ -23,8 +23,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(context: Context, args: &Args) -> Result<Exit> {
+    let progress = context.progress(READING);
     let merged = recording::merge(load_recordings(&args.recordings)?)?;
+    progress.stage("writing");
     recording::save(&merged, &args.output)?;
+    drop(progress);
     let state = if merged.complete {
         "complete".to_owned()
     } else {

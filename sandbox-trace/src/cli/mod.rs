@@ -3,6 +3,7 @@
 mod audit;
 mod compose_file;
 mod diff;
+mod config;
 mod doctor;
 mod emit_apparmor;
 mod emit_compose;
@@ -11,6 +12,7 @@ mod emit_k8s;
 mod emit_oci;
 mod emit_seccomp;
 mod emit_systemd;
+pub mod examples;
 mod live;
 mod merge;
 mod probe;
@@ -21,17 +23,18 @@ mod sandbox;
 mod verify;
 mod width;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     error::{Error, Exit, Result},
-    output,
+    output::{self, Progress},
     recording::{self, Recording},
 };
 
-const EXIT_CODES: &str = "\
+/// What the exit codes mean, as `--help` says it.
+pub const EXIT_CODES: &str = "\
 Exit codes: 0 done and nothing found · 1 something found (blocked, a failed command) · 2 usage or unreadable input ·
 3 incomplete or not provable · 4 refused: dangerous without --allow · 5 the host lacks something.
 `run` exits as its command does (128 + signal), 125 for its own failures.";
@@ -49,6 +52,9 @@ struct Cli {
     /// Log what is done, to stderr; twice for more. `SANDBOX_TRACE_LOG` takes a filter.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Take defaults of options from this file [default: ./sandbox-trace.toml where there is one]. `/dev/null` has none.
+    #[arg(long, global = true, value_name = "FILE", env = "SANDBOX_TRACE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +95,9 @@ enum Command {
     Doctor(doctor::Args),
 }
 
+/// The first stage of the progress that most commands show.
+const READING: &str = "reading the recordings";
+
 /// What every command is told.
 #[derive(Debug, Clone, Copy)]
 struct Context {
@@ -102,17 +111,57 @@ impl Context {
             output::note(line);
         }
     }
+
+    /// Says, on a terminal, what is being done while it takes long.
+    fn progress(self, stage: &str) -> Progress {
+        Progress::start(self.quiet, stage)
+    }
+}
+
+/// The whole command line, with the examples of each command: for `--help`, the man pages and the completions.
+pub fn command() -> clap::Command {
+    examples::add(Cli::command())
+}
+
+/// Why a command line is not taken.
+enum Rejected {
+    Clap(clap::Error),
+    Config(Error),
+}
+
+/// Parses the command line with the defaults of the configuration file, and says which those are.
+fn parse(args: &[OsString]) -> Result<Cli, Rejected> {
+    let mut definition = command();
+    let defaults = config::Defaults::find(args, &definition).map_err(Rejected::Config)?;
+    if let Some(defaults) = &defaults {
+        definition = defaults.apply(definition);
+    }
+    let matches = definition.try_get_matches_from_mut(args).map_err(Rejected::Clap)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(Rejected::Clap)?;
+    if let Some(defaults) = &defaults {
+        defaults.tell(Context { quiet: cli.quiet }, &matches, &definition);
+    }
+    Ok(cli)
 }
 
 /// Parses the command line, runs the command, reports an error and maps it to the documented exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            // Help and version are no failures; a wrapper around `run` must tell its usage from the command's.
-            let is_run = std::env::args_os().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
-            return match (error.use_stderr(), is_run.is_some_and(|arg| arg == "run")) {
+        Err(rejected) => {
+            let failed = match rejected {
+                Rejected::Clap(error) => {
+                    let _ = error.print();
+                    // Help and version are no failures.
+                    error.use_stderr()
+                }
+                Rejected::Config(error) => {
+                    tell(&error);
+                    true
+                }
+            };
+            return match (failed, is_run(&args)) {
                 (false, _) => ExitCode::SUCCESS,
                 (true, true) => ExitCode::from(run::OWN_FAILURE),
                 (true, false) => ExitCode::from(Exit::Usage as u8),
@@ -149,6 +198,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether `run` is asked for: a wrapper around it must tell its usage from the command's. For when nothing parses.
+fn is_run(args: &[OsString]) -> bool {
+    let matches = command().ignore_errors(true).try_get_matches_from(args);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("run"))
+}
+
 /// Prints an error as people read it: what failed, why, what to do.
 fn tell(error: &Error) {
     let kind = if error.exit() == Exit::Refused { "refused" } else { "error" };
@@ -181,12 +236,48 @@ fn load_recordings(paths: &[PathBuf]) -> Result<Vec<(String, Recording)>> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use std::{collections::BTreeSet, ffi::OsString, fs, path::Path};
 
-    use super::Cli;
+    use super::{command, is_run};
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_known_in_a_line_that_is_wrong() {
+        let is_run = |line: &str| is_run(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(is_run("sandbox-trace run --no-such-option"));
+        assert!(is_run("sandbox-trace -q --config run run"));
+        assert!(is_run("sandbox-trace run"));
+        assert!(!is_run("sandbox-trace record --no-such-option -- run"));
+        assert!(!is_run("sandbox-trace --no-such-option"));
+    }
+
+    /// The files themselves are held against outputs by the end-to-end tests; here, that none was forgotten.
+    #[test]
+    fn every_json_output_has_a_schema_that_a_test_holds_it_against() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut schemas: BTreeSet<String> = ["recording", "attacks", "bench"].map(str::to_owned).into();
+        for subcommand in command().get_subcommands() {
+            if subcommand.get_arguments().any(|argument| argument.get_long() == Some("json")) {
+                schemas.insert(subcommand.get_name().to_owned());
+            }
+        }
+        let files = fs::read_dir(root.join("docs/schemas")).unwrap().map(|entry| entry.unwrap().file_name());
+        let files: BTreeSet<String> = files.map(|name| name.into_string().unwrap()).collect();
+        let expected: BTreeSet<String> = schemas.iter().map(|name| format!("{name}-v1.json")).collect();
+        assert_eq!(files, expected);
+        let tests = fs::read_dir(root.join("tests/tests")).unwrap().map(|entry| entry.unwrap().path());
+        let tests = tests.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+        let tests: String = tests.collect();
+        for name in schemas {
+            let text = fs::read_to_string(root.join(format!("docs/schemas/{name}-v1.json"))).unwrap();
+            let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let tag = &schema["properties"]["schema"]["const"];
+            assert_eq!(*tag, format!("sandbox-trace/{name}/v1"), "{name}");
+            assert!(tests.contains(&format!("{name}-v1.json")), "no test reads the schema of {name}");
+        }
     }
 }

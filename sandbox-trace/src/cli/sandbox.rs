@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     emit::{self, apparmor::ProfileName},
     error::Result,
@@ -82,8 +82,10 @@ pub struct Made {
 impl Args {
     /// Makes everything for `runtime`, whose own calls are added to the seccomp profile. What is emitted sets
     /// `no-new-privileges`, so that they are few. Refuses what is dangerous and not allowed by name.
-    pub fn make(&self, runtime: Runtime) -> Result<Made> {
+    pub fn make(&self, context: Context, runtime: Runtime) -> Result<Made> {
+        let progress = context.progress(READING);
         let needs = requirements::load(&self.recordings, self.allow_incomplete)?;
+        progress.stage("deciding what is allowed");
         let allow: std::collections::BTreeSet<String> = self.allow.iter().cloned().collect();
         let options = sandbox::Options {
             name: self.name.clone(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Context, live};
+use super::{Context, READING, live};
 use crate::{
     error::{Error, Exit, Result},
     output,
@@ -110,6 +110,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         apparmor: args.apparmor.clone(),
         apparmor_features: args.apparmor_features.clone(),
     };
+    let progress = context.progress(READING);
     let needs = if args.recordings.is_empty() {
         None
     } else {
@@ -136,6 +137,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         None if args.seccomp.is_empty() => None,
         None => Some(Filters::load(&args.seccomp, &container)?),
     };
+    progress.stage("replaying them");
     let mut verdicts = Verdicts::default();
     if let (Some(needs), Some(filters)) = (&needs, &filters) {
         verdicts.merge(verify::seccomp::against(needs, filters, &container)?);
@@ -156,6 +158,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
     let files =
         Files { filters: filters.as_ref(), apparmor: apparmor.as_ref(), capabilities: given.as_ref() };
     let judged = attacks.map(|attacks| attacks::judge(&attacks, files));
+    drop(progress);
     // Last: the recorder gives up privileges that the replay may need.
     let live = live::run(args.live, &args.recordings, &profiles)?;
     if args.json {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     error::{Error, Exit, Result},
     output::{self, counted, grouped},
@@ -56,8 +56,10 @@ struct Report<'a> {
 pub fn main(context: Context, args: Args) -> Result<Exit> {
     let capabilities = args.capabilities.map(|names| Capabilities::parse(&names)).transpose()?;
     // What was lost makes what was used look smaller, and nothing that is admitted.
+    let progress = context.progress(READING);
     let needs =
         (!args.recordings.is_empty()).then(|| requirements::load(&args.recordings, true)).transpose()?;
+    progress.stage("counting what is admitted");
     let mut width = width::measure(&Question {
         seccomp: args.seccomp.as_deref(),
         capabilities: capabilities.as_ref(),
@@ -65,6 +67,7 @@ pub fn main(context: Context, args: Args) -> Result<Exit> {
         features: args.apparmor_features.as_deref(),
         needs: needs.as_ref(),
     })?;
+    drop(progress);
     if let Some(losses) = needs.map(|needs| needs.losses).filter(|losses| losses.values().any(|n| *n > 0)) {
         let lost = requirements::describe_losses(&losses);
         width.notes.push(format!("the recordings are incomplete ({lost}): more was used than is shown"));

@@ -29,6 +29,7 @@ mod print;
 mod priority;
 pub mod privileges;
 mod progress;
+mod ready;
 mod resolve;
 mod roots;
 mod saturation;

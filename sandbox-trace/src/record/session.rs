@@ -30,6 +30,7 @@ use super::{
     print::{Accesses, print},
     priority, privileges,
     progress::Progress,
+    ready,
     scope::Scope,
     target::{self, Aim, TargetChoice},
     warnings::warnings,
@@ -296,6 +297,7 @@ impl<'a> Session<'a> {
         // A command may end before the first tick: that it was there is known now.
         self.sample();
         output::note("armed");
+        ready::tell();
         go(self)?;
 
         checkpoints.start();

@@ -33,6 +33,8 @@ pub enum Source {
     Packages(&'static [&'static str]),
     /// `cargo install` of bpf-linker, which needs these Debian packages.
     BpfLinker(&'static [&'static str]),
+    /// `cargo install` of a program, in this version.
+    Cargo(&'static str, &'static str),
     /// A kernel for the guests, of one of Debian's releases; unpacked, not installed.
     Kernel(Kernel),
     /// A QEMU that boots all of them.
@@ -64,6 +66,7 @@ impl Component {
             Source::BpfLinker(packages) => {
                 format!("cargo install bpf-linker, with package {}", packages.join(" "))
             }
+            Source::Cargo(name, version) => format!("cargo install {name} {version}"),
             Source::Kernel(kernel) => {
                 let (suite, meta) = guest::package(kernel);
                 format!("unpacked from the package behind {meta} in {suite}")
@@ -87,6 +90,10 @@ const PYTHON: &[Purpose] = &[Purpose::Test, Purpose::Demo, Purpose::Bench];
 const BENCH: &[Purpose] = &[Purpose::Test, Purpose::Bench];
 const TEST: &[Purpose] = &[Purpose::Test];
 const EBPF: &[Purpose] = &[Purpose::Ebpf];
+const DOCS: &[Purpose] = &[Purpose::Docs, Purpose::Dist];
+const DENY: &[Purpose] = &[Purpose::Deny];
+// The tests build the package and install it.
+const DIST: &[Purpose] = &[Purpose::Dist, Purpose::Test];
 
 /// Every component, in the order in which they are installed.
 pub fn all() -> Vec<Component> {
@@ -250,7 +257,50 @@ pub fn all() -> Vec<Component> {
             BpfLinker(&["g++", "llvm-22-dev", "libpolly-22-dev"]),
             EBPF,
         ),
+        component("mandoc", "reads the man pages", Command("mandoc"), Packages(&["mandoc"]), DOCS),
+        component("groff", "reads the man pages, too", Command("groff"), Packages(&["groff-base"]), DOCS),
+        component("zsh", "reads its completions", Command("zsh"), Packages(&["zsh"]), DOCS),
+        component("fish", "reads its completions", Command("fish"), Packages(&["fish"]), DOCS),
+        cargo_program(
+            "cargo-deny",
+            "licences and sources of the dependencies",
+            "0.20.2",
+            || install::find_cargo_program("cargo-deny").is_some(),
+            DENY,
+        ),
+        component(
+            "mmdebstrap",
+            "a clean Debian for the package",
+            Command("mmdebstrap"),
+            Packages(&["mmdebstrap"]),
+            TEST,
+        ),
+        component("xz", "unpacks packages", Command("xz"), Packages(&["xz-utils"]), DIST),
+        cargo_program(
+            "cargo-deb",
+            "makes the Debian package",
+            "3.8.0",
+            || install::find_cargo_program("cargo-deb").is_some(),
+            DIST,
+        ),
+        cargo_program(
+            "cargo-cyclonedx",
+            "writes the bill of materials",
+            "0.5.9",
+            || install::find_cargo_program("cargo-cyclonedx").is_some(),
+            DIST,
+        ),
     ]
+}
+
+fn cargo_program(
+    name: &'static str,
+    why: &'static str,
+    version: &'static str,
+    present: fn() -> bool,
+    purposes: &'static [Purpose],
+) -> Component {
+    Component { name, why, test: Test::Function(present), source: Source::Cargo(name, version), purposes }
 }
 
 fn has_kubernetes_validate() -> bool {

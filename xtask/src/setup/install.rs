@@ -28,10 +28,11 @@ pub fn install(missing: &[&Component]) -> Result<()> {
                 packages.extend(names)
             }
             Source::Kernel(kernel) => kernels.push(kernel),
-            Source::Qemu | Source::Compose => {}
+            Source::Qemu | Source::Compose | Source::Cargo(..) => {}
         }
     }
-    if process::find("apt-get").is_none() {
+    let cargo_alone = missing.iter().all(|component| matches!(component.source, Source::Cargo(..)));
+    if !cargo_alone && process::find("apt-get").is_none() {
         bail!("there is no apt-get here to install them with; the package names above are Debian's");
     }
     if !packages.is_empty() {
@@ -44,6 +45,7 @@ pub fn install(missing: &[&Component]) -> Result<()> {
         match component.source {
             Source::Packages(_) | Source::Kernel(_) => {}
             Source::BpfLinker(_) => bpf_linker()?,
+            Source::Cargo(name, version) => cargo_program(name, version)?,
             Source::Qemu => guest::install_qemu()?,
             Source::Python(name, _) => python(name)?,
             Source::Compose => compose()?,
@@ -91,6 +93,21 @@ pub fn compose_program() -> PathBuf {
 fn compose() -> Result<()> {
     let program = "./usr/libexec/docker/cli-plugins/docker-compose";
     Archive::of(&[COMPOSE_SUITE])?.unpack("docker-compose", program, &compose_program())
+}
+
+/// Without optimisation: they are built in half of the time, and run for seconds.
+fn cargo_program(name: &str, version: &str) -> Result<()> {
+    process::run(
+        Command::new("cargo")
+            .args(["install", name, "--locked", "--debug", "--version", version, "--root"])
+            .arg(workspace::tools_dir()),
+    )
+}
+
+/// Where a program that cargo installed is, if it is there.
+pub fn find_cargo_program(name: &str) -> Option<PathBuf> {
+    let own = workspace::tools_dir().join("bin").join(name);
+    if own.is_file() { Some(own) } else { process::find(name) }
 }
 
 /// Where a program of a Python package is. The tests look there too.
