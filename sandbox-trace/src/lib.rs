@@ -24,6 +24,7 @@ pub mod probe;
 pub mod program;
 pub mod record;
 pub mod recording;
+pub mod refresh;
 pub mod requirements;
 pub mod seccomp;
 pub mod start;

@@ -12,6 +12,7 @@ mod live;
 mod merge;
 mod probe;
 mod record;
+mod refresh;
 mod run;
 mod sandbox;
 mod verify;
@@ -69,6 +70,8 @@ enum Command {
     Width(width::Args),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
+    /// Make a workload's profiles anew, prove them, and write them if they are no wider or what is wider is approved.
+    Refresh(refresh::Args),
     /// Try, from inside a running container, what its confinement stops.
     Probe(probe::Args),
     /// Run a command under a seccomp profile.
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
         Command::Merge(args) => merge::main(context, &args),
+        Command::Refresh(args) => refresh::main(context, &args),
         Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
         Command::Audit(args) => audit::main(context, &args),
