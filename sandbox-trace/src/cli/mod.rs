@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand, and the way from an error to an exit code.
 
 mod audit;
+mod compose_file;
 mod doctor;
 mod emit_apparmor;
+mod emit_compose;
 mod emit_docker;
 mod emit_k8s;
 mod emit_oci;
@@ -58,6 +60,8 @@ enum Command {
     EmitApparmor(emit_apparmor::Args),
     /// Write a docker run command for the whole sandbox, each flag with its evidence, from recordings.
     EmitDocker(emit_docker::Args),
+    /// Write a compose file for the whole sandbox, or harden a service of one that is there.
+    EmitCompose(Box<emit_compose::Args>),
     /// Write a hardened Pod with its NetworkPolicy and profiles for Kubernetes.
     EmitK8s(emit_k8s::Args),
     /// Confine an OCI bundle: the whole sandbox in its config.json.
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::EmitSeccomp(args) => emit_seccomp::main(context, args),
         Command::EmitApparmor(args) => emit_apparmor::main(context, args),
         Command::EmitDocker(args) => emit_docker::main(context, args),
+        Command::EmitCompose(args) => emit_compose::main(context, *args),
         Command::EmitK8s(args) => emit_k8s::main(context, &args),
         Command::EmitOci(args) => emit_oci::main(context, args),
         Command::EmitSystemd(args) => emit_systemd::main(context, args),

@@ -433,6 +433,19 @@ impl File {
         self.slice(self.line_start(at)..at).chars().count()
     }
 
+    /// Something about a place in a service, where the file shows it.
+    pub fn fault_at(&self, service: &str, path: &[&str], what: &str) -> Error {
+        let own = self.tree.get("services").and_then(|services| services.get(service));
+        // The deepest part that is there.
+        let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
+        let found = (0..=path.len()).rev().find_map(|length| at(own?, path.get(..length)?));
+        let place = found.map_or_else(String::new, |tree| {
+            let line = self.slice(0..tree.span.start).matches('\n').count() + 1;
+            format!("line {line}, column {}: ", self.column(tree.span.start) + 1)
+        });
+        self.fault(&format!("{place}{what}"))
+    }
+
     /// Something about this file.
     pub fn fault(&self, what: &str) -> Error {
         Error::usage(format!("{}: {what}", self.name))

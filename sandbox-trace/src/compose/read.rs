@@ -11,7 +11,7 @@ mod variables;
 use std::collections::BTreeMap;
 
 use self::node::Node;
-pub use self::variables::{Variables, env_file};
+pub use self::variables::{Variables, env_file, expanded};
 use crate::{
     docker_syntax::{Places, Written},
     error::{Error, Result},

@@ -7,7 +7,10 @@ mod network;
 use std::fmt::Write as _;
 
 use self::flags::{Flag, flags, image_and_command};
-pub use self::flags::{image_name, mount, object_name, published, text_of, tmpfs_options};
+pub use self::{
+    flags::{image_name, inexpressible, mount, object_name, published, text_of, tmpfs_options},
+    network::{name as network_name, short as network_short},
+};
 use super::{
     apparmor::ProfileName,
     shell::{self, wrapped},

@@ -1,6 +1,7 @@
 //! Prints policy as files. Pure and deterministic: the same policy is the same bytes.
 
 pub mod apparmor;
+pub mod compose;
 pub mod docker;
 pub mod k8s;
 pub mod oci;

@@ -2,8 +2,7 @@
 //! the environment, the running container.
 
 use std::{
-    env, fs,
-    io::{self, Read as _},
+    env, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,8 @@ use serde_json::Value;
 use super::Args;
 use crate::{
     audit::{Filter, Source, Subject, checks},
-    compose::read::{self as compose, Variables},
+    cli::compose_file::{text_of, variables},
+    compose::read as compose,
     docker_run,
     docker_syntax::{Places, Written},
     error::{Error, Result},
@@ -82,36 +82,11 @@ fn places(file: Option<&Path>) -> Result<Places> {
     Ok(Places { here: Some(here), home: env::var_os("HOME").map(PathBuf::from) })
 }
 
-fn text_of(file: &Path) -> Result<String> {
-    const LONGEST: u64 = 8 << 20;
-    let name = printable(&file.display().to_string());
-    let failed = |e: io::Error| {
-        Error::usage(format!("could not read {name}")).because(e).hint("name a file that can be read")
-    };
-    let mut bytes = Vec::new();
-    if file == Path::new("-") {
-        io::stdin().lock().take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
-    } else {
-        fs::File::open(file).map_err(failed)?.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let before = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::usage(format!("{name} is not text: line {line} is not UTF-8")).hint("save it as UTF-8")
-    })
-}
-
 fn services(file: &Path, wanted: &[String], notes: &mut Vec<String>) -> Result<Vec<Subject>> {
     let name = printable(&file.display().to_string());
     let text = text_of(file)?;
     let places = places(Some(file))?;
-    let mut variables: Variables = env::vars().collect();
-    let env_file = file.with_file_name(".env");
-    if file != Path::new("-") && env_file.is_file() {
-        let shown = printable(&env_file.display().to_string());
-        compose::env_file(&text_of(&env_file)?, &mut variables)
-            .map_err(|what| Error::usage(format!("{shown}: {what}")).hint("each line is NAME=VALUE"))?;
-    }
+    let variables = variables(file)?;
     let read =
         compose::read(compose::Source { name: &name, text: &text, variables: &variables, places: &places })?;
     notes.extend(read.notes);

@@ -40,6 +40,11 @@ pub fn interpolate(node: &mut Node, variables: &Variables, unset: &mut Vec<Strin
     Ok(())
 }
 
+/// A text with values in the place of its variables; an error says what is wrong with it.
+pub fn expanded(text: &str, variables: &Variables) -> Result<String, String> {
+    expand(text, variables, &mut Vec::new(), 0)
+}
+
 fn expand(
     text: &str,
     variables: &Variables,
