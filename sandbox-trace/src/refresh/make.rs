@@ -10,6 +10,7 @@ use crate::{
     emit::{
         self,
         apparmor::ProfileName,
+        compose::{self, Reserved},
         docker::{self, Origin},
         k8s::{self, Profiles},
         systemd::{self, drop_in},
@@ -25,6 +26,8 @@ use crate::{
 pub const SECCOMP: &str = "seccomp.json";
 /// The AppArmor profile's file.
 pub const APPARMOR: &str = "apparmor.profile";
+/// The compose file.
+const COMPOSE: &str = "compose.yaml";
 /// The script around `docker run`.
 const DOCKER: &str = "docker-run.sh";
 
@@ -85,7 +88,7 @@ pub fn make(
         notes.extend(apparmor.notes.iter().chain(&apparmor.gaps).cloned());
     }
     let (mut grants, mut limits) = (None, BTreeMap::new());
-    if [Format::Docker, Format::Kubernetes, Format::Systemd].into_iter().any(has) {
+    if [Format::Docker, Format::Compose, Format::Kubernetes, Format::Systemd].into_iter().any(has) {
         let mut sandbox = sandbox::sandbox(
             needs,
             &sandbox::Options {
@@ -105,6 +108,17 @@ pub fn make(
             let recordings = [recording.to_owned()];
             let origin = Origin { recordings: &recordings, seccomp: SECCOMP, apparmor: &profile };
             files.push(NamedFile::script(DOCKER, docker::script(&sandbox, origin)?));
+        }
+        if has(Format::Compose) {
+            let recordings = [recording.to_owned()];
+            let origin = compose::Origin {
+                recordings: &recordings,
+                seccomp: SECCOMP,
+                apparmor: Some(&profile),
+                // What it used on average is another in each run.
+                reserved: Reserved::default(),
+            };
+            files.push(NamedFile::text(COMPOSE, compose::file(&sandbox, origin)?));
         }
         if has(Format::Kubernetes) {
             let runtime = if workload.runtime == Runtime::Docker { Runtime::Runc } else { workload.runtime };

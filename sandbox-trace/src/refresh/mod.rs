@@ -147,7 +147,7 @@ pub fn look(question: &Question<'_>) -> Result<Refresh> {
         Some(summary) if !outcome.files.iter().any(is_changed) => summary,
         _ => {
             let done = Outcome { written: true, ..outcome.clone() };
-            summary::markdown(&done).into_bytes()
+            markdown(&done).into_bytes()
         }
     };
     files.push(NamedFile::text(SUMMARY, summary));

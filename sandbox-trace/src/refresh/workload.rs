@@ -96,6 +96,8 @@ pub enum Format {
     Apparmor,
     /// `docker-run.sh`.
     Docker,
+    /// `compose.yaml`.
+    Compose,
     /// `kubernetes/`.
     Kubernetes,
     /// `systemd/`.
