@@ -26,6 +26,7 @@ pub mod record;
 pub mod recording;
 pub mod refresh;
 pub mod requirements;
+pub mod sarif;
 pub mod seccomp;
 pub mod start;
 pub mod verify;

@@ -31,13 +31,21 @@ pub struct Evidence {
     pub last_ms: Option<u64>,
     /// How often it happened, over all recordings.
     pub count: u64,
+    /// The recordings that have it, by position in [`Requirements::runs`].
+    pub recordings: BTreeSet<u32>,
 }
 
 /// How often a fact happened, when first and when last.
 type Often = (u64, u64, u64);
 
 impl Evidence {
-    fn add(&mut self, recording: &Recording, by: &[ExecutableIndex], (count, first_ms, last_ms): Often) {
+    fn add(
+        &mut self,
+        (position, recording): (u32, &Recording),
+        by: &[ExecutableIndex],
+        (count, first_ms, last_ms): Often,
+    ) {
+        self.recordings.insert(position);
         self.by.extend(by.iter().map(|index| recording.executable(*index).clone()));
         self.first_ms = Some(self.first_ms.map_or(first_ms, |first| first.min(first_ms)));
         // Of old recordings the last sight is not known; the first one is one.
@@ -97,6 +105,15 @@ pub struct NetworkKey {
     pub socket_type: (u16, String),
 }
 
+/// A place that a socket was bound or connected to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressKey {
+    /// `bind`, or `connect`, which sending to an address is too.
+    pub operation: String,
+    /// The address, as recordings have it.
+    pub address: BytePath,
+}
+
 /// What must be allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requirements {
@@ -110,6 +127,8 @@ pub struct Requirements {
     pub missed: Files,
     /// By family and type.
     pub network: BTreeMap<NetworkKey, Evidence>,
+    /// The places that sockets were bound and connected to.
+    pub addresses: BTreeMap<AddressKey, Evidence>,
     /// By name; only those that were granted and are needed, with the number.
     pub capabilities: BTreeMap<String, (u32, Evidence)>,
     /// What the recordings did not observe (`capabilities` on kernels without the tracepoint).
@@ -284,7 +303,7 @@ impl Fold {
             let target = link_target.as_ref().map(BytePath::as_bytes);
             self.file(path.as_bytes(), target, *access, *owner, by, (*count, *first_ms, *last_ms));
         }
-        fold_one(&mut self.out, recording);
+        fold_one(&mut self.out, (self.position, recording));
         self.out.runs.push(Run {
             name: name.to_owned(),
             duration_ms: recording.duration_ms,
@@ -295,7 +314,7 @@ impl Fold {
             credentials: recording.own_credentials(),
             resources: recording.resources.clone(),
         });
-        refused::add_sockets(&mut self.out, recording);
+        refused::add_sockets(&mut self.out, (self.position, recording));
         for (indices, who) in self.who.drain() {
             let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();
             self.out.files.resolve(who, by);
@@ -320,7 +339,8 @@ pub fn describe_losses(losses: &BTreeMap<String, u64>) -> String {
     if lost.is_empty() { "it was cut short".into() } else { lost.join(", ") }
 }
 
-fn fold_one(out: &mut Requirements, recording: &Recording) {
+fn fold_one(out: &mut Requirements, (position, recording): (u32, &Recording)) {
+    let at = (position, recording);
     for syscall in &recording.syscalls {
         let need = out.syscalls.entry((syscall.arch.clone(), syscall.name.clone())).or_default();
         need.nr = syscall.nr;
@@ -328,12 +348,12 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
         need.succeeded |= syscall.succeeded;
         need.errors.extend(syscall.errors.iter().cloned());
         let often = (syscall.count, syscall.first_ms, syscall.last_ms);
-        need.evidence.add(recording, &syscall.by, often);
+        need.evidence.add(at, &syscall.by, often);
         need.add_refusals(syscall);
         for tuple in &syscall.args {
             let first_ms = tuple.first_ms.max(syscall.first_ms);
             let often = (tuple.count, first_ms, tuple.last_ms);
-            need.args.entry(tuple.values.clone()).or_default().add(recording, &tuple.by, often);
+            need.args.entry(tuple.values.clone()).or_default().add(at, &tuple.by, often);
         }
     }
     for network in &recording.network {
@@ -341,17 +361,23 @@ fn fold_one(out: &mut Requirements, recording: &Recording) {
             family: (network.family_nr, network.family.clone()),
             socket_type: (network.type_nr, network.socket_type.clone()),
         };
-        out.network.entry(key).or_default().add(
-            recording,
-            &network.by,
-            (network.count, network.first_ms, network.last_ms),
-        );
+        let often = (network.count, network.first_ms, network.last_ms);
+        out.network.entry(key).or_default().add(at, &network.by, often);
+        let operation = match network.operation.as_str() {
+            "bind" => "bind",
+            "connect" | "sendto" | "send" => "connect",
+            _ => continue,
+        };
+        if let Some(address) = network.address.clone().filter(|_| network.error.is_none()) {
+            let key = AddressKey { operation: operation.to_owned(), address };
+            out.addresses.entry(key).or_default().add(at, &network.by, often);
+        }
     }
     for capability in recording.capabilities.iter().filter(|c| c.granted && !c.probe) {
         let entry = out.capabilities.entry(capability.name.clone()).or_default();
         entry.0 = capability.nr;
         let often = (capability.count, capability.first_ms, capability.last_ms);
-        entry.1.add(recording, &capability.by, often);
+        entry.1.add(at, &capability.by, often);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod compiler;
 pub mod dfa;
 pub mod escape;
 pub mod features;
+pub mod glob;
 pub mod mount;
 pub mod network;
 pub mod pattern;
@@ -14,6 +15,7 @@ pub mod perms;
 pub mod policy;
 pub mod rule;
 mod stream;
+pub mod text;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod compose_file;
+mod diff;
 mod doctor;
 mod emit_apparmor;
 mod emit_compose;
@@ -72,6 +73,8 @@ enum Command {
     Verify(verify::Args),
     /// Count what profiles admit: files of a root file system, system calls.
     Width(width::Args),
+    /// Say what a new recording or profile allows that the old one did not.
+    Diff(diff::Args),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
     /// Make a workload's profiles anew, prove them, and write them if they are no wider or what is wider is approved.
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::EmitSystemd(args) => emit_systemd::main(context, args),
         Command::Verify(args) => verify::main(context, args),
         Command::Width(args) => width::main(context, args),
+        Command::Diff(args) => diff::main(context, &args),
         Command::Merge(args) => merge::main(context, &args),
         Command::Refresh(args) => refresh::main(context, &args),
         Command::Probe(args) => probe::main(context, args),

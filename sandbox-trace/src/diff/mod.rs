@@ -6,6 +6,8 @@
 
 mod apparmor;
 mod evidence;
+mod files;
+mod grants;
 pub mod print;
 mod recordings;
 mod risk;
@@ -16,10 +18,11 @@ use std::{collections::BTreeSet, fmt};
 use serde::Serialize;
 
 pub use self::{
-    apparmor::apparmor,
+    apparmor::{apparmor, of_sources},
     evidence::About,
+    files::{Form, files, folders, is_emitted},
     recordings::{Level, recordings, recordings_at},
-    seccomp::seccomp,
+    seccomp::{cube::Cube, seccomp},
 };
 use crate::recording::BytePath;
 
@@ -180,6 +183,9 @@ pub struct Diff {
     pub removed: Vec<Change>,
     /// What differs and gives or takes nothing.
     pub cosmetic: Vec<Change>,
+    /// What a reader should know of the comparison.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Diff {
@@ -204,6 +210,7 @@ impl Diff {
         self.added.extend(other.added);
         self.removed.extend(other.removed);
         self.cosmetic.extend(other.cosmetic);
+        self.notes.extend(other.notes);
         self.sort();
         self
     }

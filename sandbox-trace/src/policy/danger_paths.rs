@@ -73,6 +73,14 @@ pub fn of(path: &[u8], access: Access) -> Option<DangerousPath> {
         .map(|(name, _, reason)| DangerousPath { name, reason })
 }
 
+/// A path for each entry, to ask of what is written with wildcards.
+pub fn examples() -> Vec<Vec<u8>> {
+    let entries = PATHS.iter().filter(|(_, _, reason)| !reason.is_empty()).map(|(name, _, _)| {
+        name.replace("PID", "1").replace("/**", "/kernel/x").replace("sd*", "sda").replace('*', "0")
+    });
+    entries.chain(["/sys/fs/cgroup/memory/release_agent".to_owned()]).map(String::into_bytes).collect()
+}
+
 /// Cgroup v1 has one in every hierarchy's root.
 fn is_release_agent(path: &[u8]) -> bool {
     path.starts_with(b"/sys/fs/cgroup/") && path.ends_with(b"/release_agent")
@@ -114,6 +122,13 @@ mod tests {
 
     fn name(path: &str, access: &str) -> Option<&'static str> {
         of(path.as_bytes(), access.parse().unwrap()).map(|danger| danger.name)
+    }
+
+    #[test]
+    fn every_example_is_dangerous() {
+        for example in examples() {
+            assert!(of(&example, WRITE).is_some(), "{}", String::from_utf8_lossy(&example));
+        }
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl<'a> FileNeed<'a> {
             out.first_ms = Some(out.first_ms.map_or(first, |known| known.min(first)));
             out.last_ms = out.last_ms.max(Some(last));
             out.count = out.count.saturating_add(one.count);
+            out.recordings.insert(one.recording);
         }
         out
     }

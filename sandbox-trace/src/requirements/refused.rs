@@ -85,11 +85,11 @@ fn refused_sockets(syscall: &Syscall) -> impl Iterator<Item = (NetworkKey, &ArgT
 }
 
 /// Adds the sockets that were refused.
-pub(super) fn add_sockets(needs: &mut Requirements, recording: &Recording) {
-    for syscall in &recording.syscalls {
+pub(super) fn add_sockets(needs: &mut Requirements, at: (u32, &Recording)) {
+    for syscall in &at.1.syscalls {
         for (key, tuple) in refused_sockets(syscall) {
             let often = (tuple.count, tuple.first_ms.max(syscall.first_ms), tuple.last_ms);
-            needs.network.entry(key).or_default().add(recording, &tuple.by, often);
+            needs.network.entry(key).or_default().add(at, &tuple.by, often);
         }
     }
 }
