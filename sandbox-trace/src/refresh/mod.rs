@@ -35,9 +35,8 @@ use crate::{
     diff::{self, Diff},
     error::{Error, Result},
     output::NamedFile,
-    recording,
+    recording::{self, Batch, Merger},
     requirements::{self, Requirements},
-    seccomp::profile,
     verify::{
         self, Verdicts,
         attacks::{self, Judged},
@@ -207,19 +206,28 @@ fn tampered(folder: &Folder<'_>, lock: Option<&Lock>) -> Result<Vec<Tampered>> {
     Ok(found.into_iter().map(|(file, gone)| Tampered { file, gone }).collect())
 }
 
-/// The kept recording and the new ones as one, in a file. Notes what the new ones were made on.
+/// The kept recording and the new ones as one, in a file, without what the last runs did not need where that is asked
+/// for. Notes what the new ones were made on.
 fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) -> Result<PathBuf> {
+    let mut merger = Merger::default();
+    let mut add = |path: &Path| {
+        let mut batch = Batch::default();
+        let head = recording::load_each(path, &mut |list, file| batch.push(list, file))?;
+        merger.add_batch(&path.display().to_string(), head.clone(), batch)?;
+        Ok(head)
+    };
     for path in question.recordings {
-        let head = recording::load_each(path, &mut |_, _| Ok(()))?;
-        outcome.recorded.add(&head);
+        outcome.recorded.add(&add(path)?);
     }
     let kept = question.folder.join(RECORDING);
-    let mut all = Vec::new();
-    for path in kept.exists().then_some(&kept).into_iter().chain(question.recordings) {
-        all.push((path.display().to_string(), recording::load(path)?));
+    if kept.exists() {
+        add(&kept)?;
     }
-    let _ = workload.options.last;
-    let merged = recording::merge(all)?;
+    let mut merged = merger.finish()?;
+    if let Some(last) = workload.options.last {
+        merged = recording::keep_last(merged, last.get());
+    }
+    outcome.runs = merged.run_count();
     let path = question.work.join(RECORDING);
     recording::save(&merged, &path)?;
     Ok(path)
@@ -234,17 +242,14 @@ fn settle(folder: &Folder<'_>, lock: &Lock, made: &Made, anew: bool) -> Result<(
             files.push(file.clone());
             continue;
         };
-        let same = match file.name.as_str() {
-            SECCOMP => {
-                let name = folder.path(SECCOMP).display().to_string();
-                let found = diff::seccomp(&profile::from_json(&old, &name)?, &profile::from_json(&file.bytes, SECCOMP)?);
-                add(&mut diff, found, SECCOMP)
-            }
-            APPARMOR => {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                add(&mut diff, diff::apparmor(&text(&old), &text(&file.bytes))?, APPARMOR)
-            }
-            name => make::same_but_comments(name, &old, &file.bytes),
+        let same = if [SECCOMP, APPARMOR].contains(&file.name.as_str()) {
+            let name = folder.path(&file.name).display().to_string();
+            let found = diff::files((&name, &old), (&file.name, &file.bytes))?;
+            let same = found.added.is_empty() && found.removed.is_empty();
+            diff = diff.unite(found.of_file(&file.name));
+            same
+        } else {
+            make::same_but_comments(&file.name, &old, &file.bytes)
         };
         if same && !anew {
             files.push(NamedFile { bytes: old, ..file.clone() });
@@ -256,13 +261,6 @@ fn settle(folder: &Folder<'_>, lock: &Lock, made: &Made, anew: bool) -> Result<(
         diff = diff.unite(settings::diff(old, new));
     }
     Ok((diff, files))
-}
-
-/// Adds what differs in a file. Returns whether its meaning is the same.
-fn add(diff: &mut Diff, found: Diff, file: &str) -> bool {
-    let same = found.added.is_empty() && found.removed.is_empty();
-    *diff = std::mem::take(diff).unite(found.of_file(file));
-    same
 }
 
 /// What the differences are, who needs them, and who approved.
@@ -282,6 +280,7 @@ fn describe(
     outcome.added = judged.privileges;
     outcome.added.sort_by_key(|privilege| privilege.approved.is_some());
     outcome.removed = diff.removed;
+    outcome.notes.append(&mut diff.notes);
     if !is_first {
         outcome.notes.extend(judged.notes);
     }
@@ -336,7 +335,9 @@ fn prove(
     outcome.checked = verdicts.checked;
     outcome.blocked = verdicts.blocked;
     outcome.unproven = verdicts.unproven;
-    outcome.notes.extend(verdicts.notes);
+    // Where the files were for their proof is of no interest to anybody.
+    let work = format!("{}/", question.work.display());
+    outcome.notes.extend(verdicts.notes.iter().map(|note| note.replace(&work, "")));
     Ok(())
 }
 

@@ -82,7 +82,7 @@ pub fn diff(old: &BTreeSet<String>, new: &Grants) -> Diff {
     Diff {
         added: added.map(|(what, why)| change(what, why, risk(what))).collect(),
         removed: removed.map(|what| change(what, "", Risk::None)).collect(),
-        cosmetic: Vec::new(),
+        ..Diff::default()
     }
 }
 
