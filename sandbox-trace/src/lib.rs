@@ -25,6 +25,7 @@ pub mod record;
 pub mod recording;
 pub mod requirements;
 pub mod seccomp;
+pub mod sources;
 pub mod start;
 pub mod verify;
 pub mod width;
