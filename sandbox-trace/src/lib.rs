@@ -28,6 +28,7 @@ pub mod refresh;
 pub mod requirements;
 pub mod sarif;
 pub mod seccomp;
+pub mod sources;
 pub mod start;
 pub mod verify;
 pub mod width;

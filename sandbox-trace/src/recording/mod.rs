@@ -23,7 +23,7 @@ pub use self::{
     access::Access,
     bytes::{BytePath, printable},
     container::{Container, Healthcheck, ImageDefaults, Limits, Mount, Port},
-    file::{from_json, load, load_each, save, save_streamed, to_json},
+    file::{from_json, load, load_each, read_each, save, save_streamed, to_json},
     merge::{Batch, Merger, Stale, StaleFact, keep_last, merge, stale},
     reading::{FileRef, List},
     runs::{MergedRun, RunSet},
