@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{date::Date, workload::Approval};
 use crate::{
-    diff::{Change, Evidence, Kind, Risk},
+    diff::{About, Change, Cube, Evidence, Kind, Risk},
+    linux,
     recording::printable,
 };
 
@@ -60,12 +61,25 @@ pub fn judge(changes: &[Change], approvals: &[Approval], today: Date) -> Judged 
     let mut out = Judged::default();
     let mut known: BTreeMap<(Kind, &str, &str), usize> = BTreeMap::new();
     for change in changes {
+        if sockets_of(change).is_some_and(|all| all.iter().all(|socket| is_new(socket, changes))) {
+            continue;
+        }
         let key = (change.kind, change.what.as_str(), change.access.as_str());
         if let Some(privilege) = known.get(&key).and_then(|at| out.privileges.get_mut(*at)) {
             privilege.also(change);
         } else {
             known.insert(key, out.privileges.len());
             out.privileges.push(Privilege::of(change));
+        }
+    }
+    for change in changes {
+        let sockets = sockets_of(change).unwrap_or_default();
+        for privilege in &mut out.privileges {
+            let is_of = |one: &&Change| one.kind == Kind::Network && one.what == privilege.what;
+            let about = changes.iter().find(is_of).map(|one| &one.about);
+            if about.is_some_and(|about| sockets.iter().any(|socket| socket.is_given_by(about))) {
+                privilege.in_file_of(change);
+            }
         }
     }
     for approval in approvals {
@@ -87,6 +101,49 @@ pub fn judge(changes: &[Change], approvals: &[Approval], today: Date) -> Judged 
     out
 }
 
+/// A kind of sockets, as a filter sees it and as a profile names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Socket {
+    family: Option<&'static str>,
+    socket_type: Option<&'static str>,
+}
+
+impl Socket {
+    /// What these arguments of `socket` or `socketpair` make, if they leave neither family nor type open.
+    fn of(arguments: &Cube) -> Option<Self> {
+        // Above it are flags.
+        const TYPE: u64 = 0xf;
+        const INT: u64 = 0xffff_ffff;
+        let fixed = |position: u8, bits: u64| {
+            let (_, _, value) = arguments.parts().find(|(at, mask, _)| *at == position && mask & bits == bits)?;
+            u16::try_from(value & bits).ok()
+        };
+        let (family, socket_type) = (fixed(0, INT)?, fixed(1, TYPE)?);
+        Some(Self { family: linux::family(family), socket_type: linux::socket_type(socket_type) })
+    }
+
+    fn is_given_by(&self, about: &About) -> bool {
+        let About::Socket { family, socket } = about else { return false };
+        let is = |given: &Option<String>, own: Option<&str>| given.as_deref().is_none_or(|given| own == Some(given));
+        self.family.is_some() && is(family, self.family) && is(socket, self.socket_type)
+    }
+}
+
+/// The sockets that new arguments of a call are about, and nothing else: the same privilege as the AppArmor profile's
+/// rule for them.
+fn sockets_of(change: &Change) -> Option<Vec<Socket>> {
+    let About::Arguments { name, with } = &change.about else { return None };
+    if !["socket", "socketpair"].contains(&name.as_str()) || with.is_empty() {
+        return None;
+    }
+    with.iter().map(Socket::of).collect()
+}
+
+/// Whether a profile's rule among the changes gives such sockets.
+fn is_new(socket: &Socket, changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.kind == Kind::Network && socket.is_given_by(&change.about))
+}
+
 impl Privilege {
     fn of(change: &Change) -> Self {
         Self {
@@ -102,9 +159,15 @@ impl Privilege {
         }
     }
 
+    fn in_file_of(&mut self, change: &Change) {
+        if let Some(file) = change.file.as_ref().filter(|file| !self.files.contains(file)) {
+            self.files.push(file.clone());
+        }
+    }
+
     /// The same privilege in another file.
     fn also(&mut self, change: &Change) {
-        self.files.extend(change.file.iter().filter(|file| !self.files.contains(file)).cloned().collect::<Vec<_>>());
+        self.in_file_of(change);
         if change.risk > self.risk {
             self.risk = change.risk;
             self.reason.clone_from(&change.reason);
@@ -196,6 +259,42 @@ mod tests {
         let other = [change(Kind::File, "/etc/shadow", "apparmor.profile")];
         let judged = judge(&other, &approvals, day("2026-11-30"));
         assert_eq!((judged.privileges.first().unwrap().approved.clone(), judged.notes.len()), (None, 2));
+    }
+
+    #[test]
+    fn a_socket_is_one_privilege_in_both_profiles() {
+        let socket = |family: &str, kind: &str| Change {
+            kind: Kind::Network,
+            what: format!("{family} {kind}"),
+            about: About::Socket { family: Some(family.into()), socket: Some(kind.into()) },
+            file: Some("apparmor.profile".into()),
+            ..Change::default()
+        };
+        // AF_NETLINK is 16, SOCK_RAW 3, SOCK_DGRAM 2; the type may come with flags.
+        let arguments = |types: &[u64]| {
+            let with = types.iter().filter_map(|kind| {
+                Cube::of(0, u64::MAX, 16).and(&Cube::of(1, 0xffff_ffff, 0x8_0000 | kind))
+            });
+            Change {
+                kind: Kind::Argument,
+                what: "socket".into(),
+                about: About::Arguments { name: "socket".into(), with: with.collect() },
+                file: Some("seccomp.json".into()),
+                ..Change::default()
+            }
+        };
+        let today = day("2026-11-30");
+        let of = |changes: &[Change]| judge(changes, &[], today).privileges;
+        let one = of(&[arguments(&[3]), socket("netlink", "raw")]);
+        assert_eq!(one.len(), 1);
+        assert_eq!(one.first().unwrap().files, ["apparmor.profile", "seccomp.json"]);
+        // What the rule does not give stays.
+        assert_eq!(of(&[arguments(&[3, 2]), socket("netlink", "raw")]).len(), 2);
+        assert_eq!(of(&[arguments(&[3]), socket("inet", "raw")]).len(), 2);
+        assert_eq!(of(&[arguments(&[3])]).len(), 1);
+        let mut any = arguments(&[]);
+        any.about = About::Arguments { name: "socket".into(), with: vec![Cube::ALL] };
+        assert_eq!(of(&[any, socket("netlink", "raw")]).len(), 2);
     }
 
     #[test]

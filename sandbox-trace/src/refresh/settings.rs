@@ -12,6 +12,11 @@ use crate::{
 /// How a capability is listed; the profiles' diffs name it by the rest.
 const CAPABILITY: &str = "capability ";
 
+/// How file systems in memory are listed.
+const TMPFS: &str = "tmpfs ";
+/// How mounts are listed.
+const MOUNT: &str = "mount ";
+
 /// What is given, and why.
 pub type Grants = BTreeMap<String, String>;
 
@@ -32,7 +37,7 @@ pub fn grants(sandbox: &Sandbox) -> Grants {
         give("writable root file system".into(), &sandbox.read_only.why);
     }
     for Because { value, why } in &sandbox.tmpfs {
-        give(format!("tmpfs {}{}", value.path, if value.exec { ", executable" } else { "" }), why);
+        give(format!("{TMPFS}{}{}", value.path, if value.exec { ", executable" } else { "" }), why);
     }
     for Because { value, why } in &sandbox.volumes {
         let source = match &value.source {
@@ -42,7 +47,7 @@ pub fn grants(sandbox: &Sandbox) -> Grants {
         };
         let writable = if value.writable { ", writable" } else { "" };
         let exec = if value.exec { ", executable" } else { "" };
-        give(format!("mount {} of {source}{writable}{exec}", value.target), why);
+        give(format!("{MOUNT}{} of {source}{writable}{exec}", value.target), why);
     }
     for Because { value, why } in &sandbox.devices {
         give(format!("device {value}"), why);
@@ -77,13 +82,30 @@ pub fn diff(old: &BTreeSet<String>, new: &Grants) -> Diff {
         let high = what == "network of the host" || what == "user root" || what.starts_with("device ");
         if high { Risk::High } else { Risk::Medium }
     };
-    let added = new.iter().filter(|(what, _)| !old.contains(*what));
+    let added = new.iter().filter(|(what, _)| !old.iter().any(|old| gives(old, what)));
     let removed = old.iter().filter(|what| !new.contains_key(*what));
     Diff {
         added: added.map(|(what, why)| change(what, why, risk(what))).collect(),
         removed: removed.map(|what| change(what, "", Risk::None)).collect(),
         ..Diff::default()
     }
+}
+
+/// Whether `old` is as much as `new`: it is the same, has more of what comes after the name, or is a file system in
+/// memory in which the new one lies.
+fn gives(old: &str, new: &str) -> bool {
+    let parts = |grant: &str| -> (String, BTreeSet<String>) {
+        let mut parts = grant.split(", ").map(str::to_owned);
+        (parts.next().unwrap_or_default(), parts.collect())
+    };
+    let ((old_name, old_more), (new_name, new_more)) = (parts(old), parts(new));
+    let above = || {
+        let (old, new) = (old_name.strip_prefix(TMPFS)?, new_name.strip_prefix(TMPFS)?);
+        new.strip_prefix(old.trim_end_matches('/')).map(|rest| rest.starts_with('/'))
+    };
+    let is_kept = old_name == new_name || above() == Some(true);
+    // An address and a port are no extras.
+    old == new || (is_kept && [MOUNT, TMPFS].iter().any(|kind| new.starts_with(kind)) && new_more.is_subset(&old_more))
 }
 
 /// Puts the limits of last time in place of those that are still right, and returns all that are in force. A limit
@@ -153,6 +175,24 @@ mod tests {
         let diff = diff(&before, &grants(&wider));
         assert_eq!(diff.added.iter().map(|c| c.what.as_str()).collect::<Vec<_>>(), ["network of the host"]);
         assert_eq!(diff.removed.iter().map(|c| c.what.as_str()).collect::<Vec<_>>(), ["network bridge"]);
+    }
+
+    #[test]
+    fn less_of_the_same_is_not_more() {
+        for (old, new, is_less) in [
+            ("tmpfs /tmp", "tmpfs /tmp/agent", true),
+            ("tmpfs /tmp", "tmpfs /tmp", true),
+            ("tmpfs /tmp", "tmpfs /tmpx", false),
+            ("tmpfs /tmp", "tmpfs /tmp/agent, executable", false),
+            ("tmpfs /tmp, executable", "tmpfs /tmp/agent", true),
+            ("tmpfs /tmp/agent", "tmpfs /tmp", false),
+            ("mount /a of /b, writable", "mount /a of /b", true),
+            ("mount /a of /b", "mount /a of /b, writable", false),
+            ("port 1/tcp on any address, 1", "port 1/tcp on any address, 2", false),
+            ("network bridge", "network of the host", false),
+        ] {
+            assert_eq!(gives(old, new), is_less, "{old} {new}");
+        }
     }
 
     #[test]

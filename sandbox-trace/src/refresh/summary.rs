@@ -8,6 +8,7 @@ use super::{
     privilege::Privilege,
 };
 use crate::{
+    diff::Kind,
     output::{counted, grouped},
     recording::printable,
     width::Width,
@@ -95,7 +96,9 @@ fn added(outcome: &Outcome) -> String {
             let _ = write!(out, ": {}", text(&privilege.reason));
         }
         out.push('\n');
-        let _ = writeln!(out, "  - {}", evidence(privilege));
+        if let Some(evidence) = evidence(privilege) {
+            let _ = writeln!(out, "  - {evidence}");
+        }
         if let Some(approved) = &privilege.approved {
             let _ = writeln!(
                 out,
@@ -115,9 +118,11 @@ fn added(outcome: &Outcome) -> String {
 }
 
 /// `needed by /usr/bin/python3.11, in run2.json (1 of 1 recordings), 3 times, first after 1.2 s, last after 1.3 s`
-fn evidence(privilege: &Privilege) -> String {
+fn evidence(privilege: &Privilege) -> Option<String> {
     let Some(evidence) = &privilege.evidence else {
-        return "no recording tells who needs it: it comes with the rule that was made of others".into();
+        // What the container is given has its evidence as the reason.
+        return (privilege.kind != Kind::Rule)
+            .then(|| "no recording tells who needs it: it comes with a rule that stands for more than was seen".into());
     };
     let who: Vec<String> = evidence.by.iter().map(|path| code(&path.to_string())).collect();
     let who = if who.is_empty() { "an unknown executable".into() } else { who.join(", ") };
@@ -139,7 +144,7 @@ fn evidence(privilege: &Privilege) -> String {
     if let Some(last) = evidence.last_ms.filter(|last| Some(*last) > evidence.first_ms) {
         let _ = write!(out, ", last {}", seconds(last));
     }
-    out
+    Some(out)
 }
 
 fn to_approve(outcome: &Outcome) -> String {
