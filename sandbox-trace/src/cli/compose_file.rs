@@ -27,7 +27,7 @@ pub fn text_of(file: &Path) -> Result<String> {
     }
     String::from_utf8(bytes).map_err(|e| {
         let before = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         Error::usage(format!("{name} is not text: line {line} is not UTF-8")).hint("save it as UTF-8")
     })
 }

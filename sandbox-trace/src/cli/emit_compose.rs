@@ -25,8 +25,8 @@ const COMPOSE: &str = "compose.yaml";
 pub struct Args {
     #[command(flatten)]
     sandbox: sandbox::Args,
-    /// Harden this compose file: comments, order and what is not too wide stay. - is standard input.
-    #[arg(long = "in", value_name = "FILE")]
+    /// Harden this compose file: comments, order, its image and what is not too wide stay. - is standard input.
+    #[arg(long = "in", value_name = "FILE", conflicts_with = "image")]
     input: Option<PathBuf>,
     /// The service to harden [default: the only one, or the one that was recorded].
     #[arg(long, value_name = "NAME", requires = "input")]

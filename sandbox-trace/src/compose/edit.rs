@@ -187,6 +187,8 @@ impl File {
                 }
             }
         }
+        // Where collections end together, the inner one's parts come first.
+        added.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
         for (folder, entries) in added {
             if let Some(parent) = at(own, &folder) {
                 self.add(parent, &entries, style, out)?;
@@ -206,7 +208,7 @@ impl File {
         style: Style<'_>,
         out: &mut Vec<Patch>,
     ) -> Result<()> {
-        if old.anchor || self.has_anchor(old) {
+        if old.anchor || has_anchor(old) {
             return Err(self
                 .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
                 .hint("give the service a value of its own"));
@@ -251,7 +253,7 @@ impl File {
         style: Style<'_>,
         out: &mut Vec<Patch>,
     ) -> Result<()> {
-        if old.anchor || self.has_anchor(old) {
+        if old.anchor || has_anchor(old) {
             return Err(self
                 .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
                 .hint("take it out by hand"));
@@ -349,7 +351,7 @@ impl File {
     fn check(&self, text: &str, service: &str, wanted: &Value) -> Result<()> {
         let hint = "nothing was written; write the service's keys on lines of their own, without anchors";
         let unsound = |what: &str| self.fault(&format!("it can't be edited in place: {what}")).hint(hint);
-        let mut after =
+        let after =
             value_of("the edited text", text).map_err(|error| unsound(&printable(&error.in_one_line())))?;
         let mut expected = self.value.clone();
         if let Some(place) = expected.get_mut("services").and_then(|services| services.get_mut(service)) {
@@ -358,33 +360,28 @@ impl File {
         if after == expected {
             return Ok(());
         }
-        let (mut a, mut b) = (after["services"].take(), expected["services"].take());
-        let other = b
-            .as_object()
-            .and_then(|all| all.keys().find(|name| *name != service && a[name.as_str()] != b[name.as_str()]));
-        if let Some(other) = other {
+        let (a, b) = (after.get("services"), expected.get("services"));
+        let differs = |key: &str, a: Option<&Value>, b: Option<&Value>| {
+            a.and_then(|a| a.get(key)) != b.and_then(|b| b.get(key))
+        };
+        let keys = |value: Option<&Value>| -> Vec<String> {
+            let entries = value.and_then(Value::as_object);
+            entries.into_iter().flat_map(|entries| entries.keys().cloned()).collect()
+        };
+        if let Some(other) = keys(b).iter().find(|name| *name != service && differs(name, a, b)) {
             return Err(unsound(&format!(
                 "the service {} takes its settings from {} by an anchor, and would change with it",
                 printable(other),
                 printable(service)
             )));
         }
-        let (a, b) = (a[service].take(), b[service].take());
-        let key =
-            b.as_object().and_then(|all| all.keys().find(|key| a[key.as_str()] != b[key.as_str()]).cloned());
+        let of = |services: Option<&Value>| services.and_then(|services| services.get(service)).cloned();
+        let (a, b) = (of(a), of(b));
+        let key = keys(b.as_ref()).into_iter().find(|key| differs(key, a.as_ref(), b.as_ref()));
         Err(unsound(&format!(
             "{} would not read as it should",
             printable(&key.unwrap_or_else(|| "another part".into()))
         )))
-    }
-
-    fn has_anchor(&self, tree: &Tree) -> bool {
-        tree.anchor
-            || match &tree.kind {
-                Kind::List(items, _) => items.iter().any(|item| self.has_anchor(item)),
-                Kind::Map(entries, _) => entries.iter().any(|(_, value)| self.has_anchor(value)),
-                _ => false,
-            }
     }
 
     /// The byte after a key's colon.
@@ -460,6 +457,15 @@ impl Node {
             self.after_key(0, Style { step: 2, eol: "\n" }).trim_start().to_owned()
         }
     }
+}
+
+fn has_anchor(tree: &Tree) -> bool {
+    tree.anchor
+        || match &tree.kind {
+            Kind::List(items, _) => items.iter().any(has_anchor),
+            Kind::Map(entries, _) => entries.iter().any(|(_, value)| has_anchor(value)),
+            _ => false,
+        }
 }
 
 fn is_block(tree: &Tree) -> bool {

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result};
@@ -79,5 +79,28 @@ impl Archive {
             .map(|entry| entry.path())
             .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
             .with_context(|| format!("apt-get download {package} left no file"))
+    }
+    /// Puts the one file of a package that `pattern` names at `place`, all of it or nothing. The package is unpacked,
+    /// not installed.
+    pub fn unpack(&self, package: &str, pattern: &str, place: &Path) -> Result<()> {
+        let folder = place.parent().context("a file without a folder")?;
+        fs::create_dir_all(folder)?;
+        // Beside its place, so that it can be moved there at once: half a file must not look like one.
+        let work = tempfile::tempdir_in(folder)?;
+        let deb = self.download(package, work.path())?;
+        let mut unpack =
+            Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&deb).stdout(Stdio::piped()).spawn()?;
+        let tar = unpack.stdout.take().context("dpkg-deb has no output")?;
+        let unpacked = process::run(
+            Command::new("tar")
+                .args(["--extract", "--wildcards", "--transform=s,.*,file,", "--directory"])
+                .arg(work.path())
+                .arg(pattern)
+                .stdin(tar),
+        );
+        unpack.wait()?;
+        unpacked?;
+        fs::rename(work.path().join("file"), place)
+            .with_context(|| format!("{} has no {pattern}", deb.display()))
     }
 }

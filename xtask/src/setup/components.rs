@@ -37,6 +37,8 @@ pub enum Source {
     Kernel(Kernel),
     /// A QEMU that boots all of them.
     Qemu,
+    /// Docker's compose; unpacked, not installed.
+    Compose,
     /// A program of a Python package, in a virtual environment of its own; made with these Debian packages.
     Python(&'static str, &'static [&'static str]),
 }
@@ -68,6 +70,9 @@ impl Component {
             }
             Source::Python(name, packages) => {
                 format!("Python package {name}, with package {}", packages.join(" "))
+            }
+            Source::Compose => {
+                format!("unpacked from the package docker-compose in {}", install::COMPOSE_SUITE)
             }
             Source::Qemu => "package qemu-system-x86 (on Debian 12 from bookworm-backports)".to_owned(),
         }
@@ -196,6 +201,20 @@ pub fn all() -> Vec<Component> {
             "the schemas of Kubernetes's objects",
             Function(has_kubernetes_validate),
             Source::Python("kubernetes-validate", &["python3-venv"]),
+            TEST,
+        ),
+        component(
+            "docker-compose",
+            "reads and starts compose files",
+            Function(|| install::compose_program().is_file()),
+            Source::Compose,
+            TEST,
+        ),
+        component(
+            "check-jsonschema",
+            "the schema of compose files",
+            Function(|| install::python_program("check-jsonschema").is_file()),
+            Source::Python("check-jsonschema", &["python3-venv"]),
             TEST,
         ),
         component("cpio", "packs the test guest's files", Command("cpio"), Packages(&["cpio"]), TEST),

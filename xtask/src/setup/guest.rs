@@ -1,11 +1,8 @@
 //! What the test guests need of Debian's other releases: their kernels, and a QEMU that boots the newest of them.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::{fs, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sandbox_trace_tests::vm::Kernel;
 
 use super::{archive::Archive, install::as_root};
@@ -48,26 +45,7 @@ pub fn fetch_kernels(kernels: &[Kernel]) -> Result<()> {
 
 fn fetch_kernel(archive: &Archive, kernel: Kernel) -> Result<()> {
     let (_, meta) = package(kernel);
-    let place = kernel.place();
-    let folder = place.parent().context("a kernel without a folder")?;
-    fs::create_dir_all(folder)?;
-    // Beside its place, so that it can be moved there at once: a half-unpacked kernel must not look like one.
-    let work = tempfile::tempdir_in(folder)?;
-    let deb = archive.download(&archive.dependency(meta)?, work.path())?;
-    let mut unpack =
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&deb).stdout(Stdio::piped()).spawn()?;
-    let tar = unpack.stdout.take().context("dpkg-deb has no output")?;
-    let unpacked = process::run(
-        Command::new("tar")
-            .args(["--extract", "--wildcards", "--transform=s,.*/vmlinuz-.*,vmlinuz,", "--directory"])
-            .arg(work.path())
-            .arg("./boot/vmlinuz-*")
-            .stdin(tar),
-    );
-    unpack.wait()?;
-    unpacked?;
-    fs::rename(work.path().join("vmlinuz"), &place)
-        .with_context(|| format!("{} has no kernel image", deb.display()))
+    archive.unpack(&archive.dependency(meta)?, "./boot/vmlinuz-*", &kernel.place())
 }
 
 /// True if QEMU is there and new enough.

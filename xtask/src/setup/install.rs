@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
+    archive::Archive,
     components::{Component, Source},
     guest,
 };
@@ -27,7 +28,7 @@ pub fn install(missing: &[&Component]) -> Result<()> {
                 packages.extend(names)
             }
             Source::Kernel(kernel) => kernels.push(kernel),
-            Source::Qemu => {}
+            Source::Qemu | Source::Compose => {}
         }
     }
     if process::find("apt-get").is_none() {
@@ -45,6 +46,7 @@ pub fn install(missing: &[&Component]) -> Result<()> {
             Source::BpfLinker(_) => bpf_linker()?,
             Source::Qemu => guest::install_qemu()?,
             Source::Python(name, _) => python(name)?,
+            Source::Compose => compose()?,
         }
     }
     guest::fetch_kernels(&kernels)
@@ -76,6 +78,19 @@ fn bpf_linker() -> Result<()> {
             .arg(workspace::tools_dir())
             .env("LLVM_PREFIX", LLVM),
     )
+}
+
+/// Debian 12 has compose 1.29 alone, which does not know all keys; this release's needs no newer C library.
+pub const COMPOSE_SUITE: &str = "trixie";
+
+/// Where Docker's compose is. The tests look there too.
+pub fn compose_program() -> PathBuf {
+    workspace::tools_dir().join("docker-compose")
+}
+
+fn compose() -> Result<()> {
+    let program = "./usr/libexec/docker/cli-plugins/docker-compose";
+    Archive::of(&[COMPOSE_SUITE])?.unpack("docker-compose", program, &compose_program())
 }
 
 /// Where a program of a Python package is. The tests look there too.

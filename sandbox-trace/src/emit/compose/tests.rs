@@ -197,6 +197,15 @@ fn a_wide_service_becomes_narrow() {
 }
 
 #[test]
+fn collections_that_end_together_grow_inside_first() {
+    let text =
+        "services:\n  a:\n    image: x\n    deploy:\n      resources:\n        limits:\n          memory: 8g";
+    let after = read(&hardened(text, "a", &samples::agent()).unwrap().text);
+    let limits = &after["services"]["a"]["deploy"]["resources"]["limits"];
+    assert_eq!(limits, &json!({"memory": "2g", "cpus": "2.0", "pids": 100}));
+}
+
+#[test]
 fn a_service_without_a_network_loses_its_ports() {
     let text = "services:\n  train:\n    image: t\n    ports:\n      - 80:80\n    networks: [a, b]\n    volumes:\n      - /var/run/docker.sock:/var/run/docker.sock\nnetworks: {a: {}, b: {}}\n";
     let after = read(&hardened(text, "train", &samples::batch()).unwrap().text);
@@ -236,7 +245,8 @@ fn limits_that_a_person_set_stay_where_they_are_narrower() {
 fn ports_in_every_form() {
     let after = |port: &str| {
         let text = format!("services:\n  a:\n    image: x\n    ports:\n      - {port}\n");
-        read(&hardened(&text, "a", &samples::agent()).unwrap().text)["services"]["a"]["ports"][0].take()
+        let after = read(&hardened(&text, "a", &samples::agent()).unwrap().text);
+        after.pointer("/services/a/ports/0").cloned().unwrap_or_default()
     };
     for (port, expected) in [
         ("18789", "127.0.0.1::18789"),
