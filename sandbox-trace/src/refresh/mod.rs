@@ -35,7 +35,7 @@ use crate::{
     diff::{self, Diff},
     error::{Error, Result},
     output::NamedFile,
-    recording::{self, Batch, Merger},
+    recording::{self, Batch, Merger, Recording},
     requirements::{self, Requirements},
     verify::{
         self, Verdicts,
@@ -216,8 +216,11 @@ fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) ->
         merger.add_batch(&path.display().to_string(), head.clone(), batch)?;
         Ok(head)
     };
+    let mut new = Vec::new();
     for path in question.recordings {
-        outcome.recorded.add(&add(path)?);
+        let head = add(path)?;
+        outcome.recorded.add(&head);
+        new.push(head);
     }
     let kept = question.folder.join(RECORDING);
     if kept.exists() {
@@ -227,10 +230,27 @@ fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) ->
     if let Some(last) = workload.options.last {
         merged = recording::keep_last(merged, last.get());
     }
+    // Another image than the last release's, another mount: the container is this release's.
+    let (container, notes) = newest_container(&new);
+    merged.target.container = container.or(merged.target.container);
+    outcome.notes.extend(notes);
     outcome.runs = merged.run_count();
     let path = question.work.join(RECORDING);
     recording::save(&merged, &path)?;
     Ok(path)
+}
+
+/// How the last of these recordings was started, without what only that start has; and what is to be said of the others.
+fn newest_container(recordings: &[Recording]) -> (Option<recording::Container>, Option<String>) {
+    let started = |one: &&Recording| (one.started.clone(), one.target.container.as_ref().map(|c| c.id.clone()));
+    let alike = |one: &Recording| {
+        let container = one.target.container.clone()?;
+        Some(recording::Container { id: String::new(), name: String::new(), ..container })
+    };
+    let newest = recordings.iter().max_by_key(started).and_then(alike);
+    let differ = recordings.iter().any(|one| alike(one) != newest);
+    let note = "the new recordings were started in different ways: the files follow the one that began last";
+    (newest, differ.then(|| note.to_owned()))
 }
 
 /// The differences to what is committed, and the files: those whose meaning is the same are left as they are.
