@@ -155,7 +155,7 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(code == 1, "{code}: {summary}");
     let added = items(&summary, "New privileges");
     ensure!(added.len() == 2, "{summary}");
-    for (what, access) in [("file `/opt/agent/vocabulary.txt`", " `r`"), ("network `netlink raw`", "")] {
+    for (what, access) in [("file `/opt/agent/vocabulary.txt`", " `owner r`"), ("network `netlink raw`", "")] {
         let found = added.iter().any(|line| line.starts_with(&format!("- ✗ {what}{access}")));
         ensure!(found, "{what} is not in:\n{summary}");
     }
@@ -179,7 +179,7 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(code == 0 && summary.contains("2 privileges more, all of them approved"), "{code}: {summary}");
     let wider = pipeline.emitted()?;
     let profile = String::from_utf8_lossy(wider.get("apparmor.profile").context("no profile")?).into_owned();
-    ensure!(profile.contains("/opt/agent/vocabulary.txt r,") && profile.contains("network netlink raw,"), "{profile}");
+    ensure!(profile.contains("owner /opt/agent/vocabulary.txt r,") && profile.contains("network netlink raw,"), "{profile}");
 
     // The next release has neither. Once no recent run needed them, the profile has neither.
     let (code, summary) = pipeline.refresh(&[], "agent:1", "3")?;
