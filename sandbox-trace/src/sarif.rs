@@ -1,5 +1,7 @@
 //! SARIF 2.1.0, which code hosts show beside the lines of a file. Knows nothing of what is found.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 /// Where the schema is.
@@ -103,10 +105,11 @@ fn location(found: &Found<'_>) -> Value {
     let Some((file, line)) = found.file else {
         return json!({"logicalLocations": logical});
     };
-    let mut place = json!({"artifactLocation": {"uri": uri(file)}});
-    if let Some(line) = line {
-        place["region"] = json!({"startLine": line});
-    }
+    let artifact = json!({"uri": uri(file)});
+    let place = match line {
+        Some(line) => json!({"artifactLocation": artifact, "region": {"startLine": line}}),
+        None => json!({"artifactLocation": artifact}),
+    };
     json!({"physicalLocation": place, "logicalLocations": logical})
 }
 
@@ -118,7 +121,8 @@ fn uri(path: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
                 out.push(char::from(byte));
             }
-            _ => out += &format!("%{byte:02X}"),
+            // Writing to a string does not fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
     if path.starts_with('/') { format!("file://{out}") } else { out }

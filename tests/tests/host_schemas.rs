@@ -88,6 +88,78 @@ fn a_recording_made_here_and_its_verdicts() -> Result<()> {
     Ok(())
 }
 
+/// Pure, but for the binary: what `diff` prints of two recordings, two profiles and two folders.
+#[test]
+fn the_differences_of_recordings_profiles_and_folders() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let text = |name: &str| at(name).to_str().map(str::to_owned).context("an odd temporary folder");
+    let old = docs().join("examples/recording.json");
+    let mut new = read(&old)?;
+    let files = new["files"].as_array_mut().context("no files")?;
+    let mut odd = files.first().context("no file")?.clone();
+    odd["path"] = "/odd|`<b>\\x0a\\xff".into();
+    odd["access"] = "rw".into();
+    files.push(odd);
+    fs::write(at("new.json"), serde_json::to_vec(&new)?)?;
+    let differences = schema("diff-v1.json")?;
+    let old = old.to_str().context("an odd folder")?;
+    let same = json(&["diff", old, old, "--json"], &[0])?;
+    holds(&differences, &same)?;
+    ensure!(same["widened"] == false && same["added"] == serde_json::json!([]), "{same}");
+    let found = json(&["diff", old, &text("new.json")?, "--json"], &[1])?;
+    holds(&differences, &found)?;
+    ensure!(found["added"].as_array().is_some_and(|added| added.len() == 1), "{found}");
+    ensure!(found["added"][0]["evidence"]["runs"][0] == text("new.json")?, "{found}");
+    let sarif = json(&["diff", old, &text("new.json")?, "--sarif"], &[1])?;
+    ensure!(sarif["runs"][0]["results"][0]["ruleId"] == "new-file", "{sarif}");
+
+    for (folder, from) in [("before", old.to_owned()), ("after", text("new.json")?)] {
+        fs::create_dir(at(folder))?;
+        let out = |name: &str| text(&format!("{folder}/{name}"));
+        product::sandbox_trace(["emit-seccomp", "-q", &from, "-o", &out("seccomp.json")?])?;
+        product::sandbox_trace([
+            "emit-apparmor",
+            "-q",
+            &from,
+            "--name",
+            "t",
+            "-o",
+            &out("apparmor.profile")?,
+        ])?;
+    }
+    let (before, after, recording) = (text("before")?, text("after")?, text("new.json")?);
+    let found = json(&["diff", &before, &after, "--recording", &recording, "--json"], &[1])?;
+    holds(&differences, &found)?;
+    ensure!(found["added"].as_array().is_some_and(|added| added.len() == 1), "{found}");
+    ensure!(found["added"][0]["file"] == "apparmor.profile", "{found}");
+    ensure!(found["added"][0]["evidence"]["count"].as_u64() > Some(0), "{found}");
+    // The other way round it is narrower.
+    holds(&differences, &json(&["diff", &after, &before, "--json"], &[0])?)?;
+    let mixed = [text("before/seccomp.json")?, text("after/apparmor.profile")?];
+    for (one, other) in [(&mixed[0], &mixed[1]), (&mixed[0], &recording), (&before, &recording)] {
+        let mut command = Command::new(product::binary()?);
+        command.args(["diff", one, other]);
+        let output = command::run(&mut command)?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(2) && message.contains("can't be compared"),
+            "{}",
+            command::describe(&command, &output)
+        );
+    }
+    // What lost something is no answer.
+    new["complete"] = false.into();
+    fs::write(at("lost.json"), serde_json::to_vec(&new)?)?;
+    let lost = text("lost.json")?;
+    for (args, code) in [(vec!["diff", old, &lost], 3), (vec!["diff", old, &lost, "--allow-incomplete"], 1)] {
+        let mut command = Command::new(product::binary()?);
+        let output = command::run(command.args(args))?;
+        ensure!(output.status.code() == Some(code), "{}", command::describe(&command, &output));
+    }
+    Ok(())
+}
+
 #[test]
 fn the_built_in_list_of_attacks() -> Result<()> {
     let list = read(&docs().join("../sandbox-trace/src/verify/attacks/built-in.json"))?;

@@ -185,9 +185,7 @@ fn step(
             is_one(other) || *other == Node::Star || matches!(other, Node::Variable(name) if is_number(name))
         }),
         Node::StarStar => run(&|other| !matches!(other, Node::Either(_))),
-        Node::Either(ways) => {
-            ways.iter().flat_map(|way| advance(way, before, text, from, depth)).collect()
-        }
+        Node::Either(ways) => ways.iter().flat_map(|way| advance(way, before, text, from, depth)).collect(),
         Node::Variable(name) => {
             let mut out = one(&|other| other == node);
             if is_number(name) {
@@ -245,11 +243,10 @@ fn sequence(rest: &mut &[u8], in_braces: bool) -> Vec<Node> {
             (b'?', _) => out.push(Node::One),
             (b'[', _) => out.push(class(rest)),
             (b'{', _) => out.push(either(rest)),
-            (b'@', [b'{', tail @ ..]) if tail.contains(&b'}') => {
-                let end = tail.iter().position(|byte| *byte == b'}').unwrap_or(0);
-                let (name, after) = tail.split_at_checked(end).unwrap_or_default();
-                *rest = after.get(1..).unwrap_or_default();
-                out.push(Node::Variable(String::from_utf8_lossy(name).into_owned()));
+            (b'@', [b'{', tail @ ..]) if variable(tail).is_some() => {
+                let (name, after) = variable(tail).unwrap_or_default();
+                *rest = after;
+                out.push(Node::Variable(name));
             }
             (byte, _) => out.push(Node::Byte(*byte)),
         }
@@ -257,6 +254,14 @@ fn sequence(rest: &mut &[u8], in_braces: bool) -> Vec<Node> {
     // `***` is `**`.
     out.dedup_by(|a, b| *b == Node::StarStar && matches!(a, Node::Star | Node::StarStar));
     out
+}
+
+/// The name of a variable that ends in `}`, and what follows.
+fn variable(text: &[u8]) -> Option<(String, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')?;
+    let (name, after) = text.split_at_checked(end)?;
+    let after = after.strip_prefix(b"}")?;
+    Some((String::from_utf8_lossy(name).into_owned(), after))
 }
 
 fn either(rest: &mut &[u8]) -> Node {
@@ -297,8 +302,9 @@ fn class(rest: &mut &[u8]) -> Node {
         match (first, last, tail) {
             (b']', _, _) => break,
             (b'-', Some(from), [to, ..]) if *to != b']' => {
-                listed.extend(from..=*to);
                 *rest = tail.get(1..).unwrap_or_default();
+                let to = if *to == b'\\' { escaped(rest) } else { Some(*to) };
+                listed.extend(to.into_iter().flat_map(|to| from..=to));
                 last = None;
             }
             (b'\\', _, _) => {
@@ -338,7 +344,7 @@ fn write(nodes: &[Node], out: &mut String) {
             }
             Node::Variable(name) => {
                 out.push_str("@{");
-                out.push_str(&escape::comment(name.as_bytes()));
+                out.push_str(name);
                 out.push('}');
             }
         }
@@ -349,20 +355,32 @@ fn write(nodes: &[Node], out: &mut String) {
 fn write_class(class: &[u8], out: &mut String) {
     // More than half of all bytes: what is left out is shorter.
     let negated = class.len() > 128;
-    let shown: Vec<u8> =
-        if negated { (1..=255).filter(|byte| !class.contains(byte) && *byte != b'/').collect() } else { class.to_vec() };
+    let shown: Vec<u8> = if negated {
+        (1..=255).filter(|byte| !class.contains(byte) && *byte != b'/').collect()
+    } else {
+        class.to_vec()
+    };
     out.push_str(if negated { "[^" } else { "[" });
     for run in shown.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        escape::literal(&[*first], out);
+        write_member(*first, out);
         if run.len() > 2 {
             out.push('-');
         }
         if run.len() > 1 {
-            escape::literal(&[*last], out);
+            write_member(*last, out);
         }
     }
     out.push(']');
+}
+
+/// A byte of a class, where `-` means something.
+fn write_member(byte: u8, out: &mut String) {
+    if byte == b'-' {
+        out.push_str("\\055");
+    } else {
+        escape::literal(&[byte], out);
+    }
 }
 
 #[cfg(test)]
@@ -424,7 +442,8 @@ mod tests {
             assert!(holds(wide, narrow), "{wide} {narrow}");
             assert!(!holds(narrow, wide), "{narrow} {wide}");
         }
-        for (wide, narrow) in [("/a/*", "/a/**"), ("/a/**", "/**"), ("/a/*", "/a/@{x}"), ("/a/**", "/a/{b,}")] {
+        for (wide, narrow) in [("/a/*", "/a/**"), ("/a/**", "/**"), ("/a/*", "/a/@{x}"), ("/a/**", "/a/{b,}")]
+        {
             assert!(!holds(wide, narrow), "{wide} {narrow}");
         }
     }

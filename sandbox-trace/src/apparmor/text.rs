@@ -180,7 +180,8 @@ fn tokens(text: &str) -> std::result::Result<Vec<Token>, &'static str> {
     loop {
         rest = rest.trim_start();
         let Some(first) = rest.chars().next() else { return Ok(out) };
-        let starts = matches!(out.last(), None | Some(Token::End | Token::Open | Token::Close | Token::Line(_)));
+        let starts =
+            matches!(out.last(), None | Some(Token::End | Token::Open | Token::Close | Token::Line(_)));
         if starts && is_line(rest) {
             let (line, tail) = rest.split_once('\n').unwrap_or((rest, ""));
             out.push(Token::Line(tidy(line)));
@@ -273,7 +274,10 @@ fn word(text: &str) -> std::result::Result<(Word, &str), &'static str> {
                 end = at;
                 break;
             }
-            ',' if round == 0 && other == 0 && rest.chars().next().is_none_or(char::is_whitespace) => {
+            ',' if round == 0
+                && other == 0
+                && rest.chars().next().is_none_or(|c| c.is_whitespace() || c == '}') =>
+            {
                 end = at;
                 break;
             }
@@ -319,17 +323,15 @@ mod tests {
         let block = &plain.profiles[0];
         assert_eq!(plain.variables["X"].len(), 3);
         let lines: Vec<String> = block.rules.iter().map(|rule| line_of(rule)).collect();
-        assert_eq!(
-            lines,
-            ["/a r", "\"/b c,\" rw", "signal (send, receive) peer=p", "/{a,b}/x* r"]
-        );
+        assert_eq!(lines, ["/a r", "\"/b c,\" rw", "signal (send, receive) peer=p", "/{a,b}/x* r"]);
         assert_eq!(block.children[0].name, "child");
         assert_eq!(block.includes, BTreeSet::from(["include <x>".to_owned()]));
     }
 
     #[test]
     fn what_is_no_profile_is_said() {
-        for text in ["", "# nothing", "profile p {", "profile p { /a r }", "}", "profile p { \"/a r, }", "x"] {
+        for text in ["", "# nothing", "profile p {", "profile p { /a r }", "}", "profile p { \"/a r, }", "x"]
+        {
             assert!(read(text, "p").is_err(), "{text}");
         }
     }

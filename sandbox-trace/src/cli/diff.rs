@@ -20,6 +20,7 @@ use crate::{
 /// the new side is wider.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// What there was.
     old: PathBuf,

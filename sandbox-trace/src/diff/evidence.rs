@@ -89,7 +89,8 @@ impl Found {
 impl Diff {
     /// Says of each new privilege who needs it, as far as these recordings tell.
     pub fn attach_evidence(&mut self, needs: &Requirements) {
-        let mut found: Vec<Found> = self.added.iter().map(|change| beside_files(&change.about, needs)).collect();
+        let mut found: Vec<Found> =
+            self.added.iter().map(|change| beside_files(&change.about, needs)).collect();
         let abouts: Vec<&About> = self.added.iter().map(|change| &change.about).collect();
         in_files(&abouts, needs, &mut found);
         for (change, found) in self.added.iter_mut().zip(found).filter(|(_, found)| found.any) {
@@ -135,7 +136,9 @@ fn beside_files(about: &About, needs: &Requirements) -> Found {
                 let is = |wanted: &Option<String>, name: Option<&str>| {
                     wanted.as_deref().is_none_or(|wanted| Some(wanted) == name)
                 };
-                if is(family, linux::family(key.family.0)) && is(socket, linux::socket_type(key.socket_type.0)) {
+                if is(family, linux::family(key.family.0))
+                    && is(socket, linux::socket_type(key.socket_type.0))
+                {
                     found.add(evidence);
                 }
             }

@@ -71,12 +71,11 @@ pub fn files((old_name, old): (&str, &[u8]), (new_name, new): (&str, &[u8])) -> 
     }
     let mut diff = match now {
         Form::Seccomp => seccomp(&profile::from_json(old, old_name)?, &profile::from_json(new, new_name)?),
-        Form::AppArmor => {
-            apparmor::of_sources(&source(old, old_name)?, &source(new, new_name)?)
-        }
+        Form::AppArmor => apparmor::of_sources(&source(old, old_name)?, &source(new, new_name)?),
         Form::Recording | Form::Other => {
-            return Err(Error::usage(format!("{} is {}", printable(new_name), now.name()))
-                .hint("compare two recordings, two seccomp profiles, two AppArmor profiles, or two folders"));
+            return Err(Error::usage(format!("{} is {}", printable(new_name), now.name())).hint(
+                "compare two recordings, two seccomp profiles, two AppArmor profiles, or two folders",
+            ));
         }
     };
     if diff.is_empty() && old != new {
@@ -149,8 +148,7 @@ fn alone(name: &str, form: Form, is_new: bool) -> Diff {
         }
         (_, true) => {
             change.access = "is new".into();
-            (change.risk, change.reason) =
-                (Risk::Medium, "what it gives is not looked at; read it".into());
+            (change.risk, change.reason) = (Risk::Medium, "what it gives is not looked at; read it".into());
             out.added.push(change);
         }
         (_, false) => {
@@ -209,7 +207,8 @@ fn as_text(name: &str, old: &[u8], new: &[u8]) -> Diff {
 mod tests {
     use super::*;
 
-    const SECCOMP: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#;
+    const SECCOMP: &str =
+        r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#;
 
     fn folder(files: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
         files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
@@ -224,8 +223,7 @@ mod tests {
         for other in ["", "{}", "[]", "#!/bin/sh\nprofile x {", r#"{"ociVersion":"1","defaultAction":1}"#] {
             assert_eq!(Form::of(other.as_bytes()), Form::Other, "{other}");
         }
-        let error =
-            files(("a", SECCOMP.as_bytes()), ("b", b"profile p {\n}\n")).unwrap_err();
+        let error = files(("a", SECCOMP.as_bytes()), ("b", b"profile p {\n}\n")).unwrap_err();
         assert!(error.to_string().contains("a is a seccomp profile and b is an AppArmor profile"), "{error}");
     }
 
@@ -248,7 +246,8 @@ mod tests {
         new.insert("apparmor.profile".into(), b"profile p {\n  /a r,\n}\n".to_vec());
         new.remove("seccomp.json");
         let diff = folders(&old, &new).unwrap();
-        let names: Vec<String> = diff.added.iter().map(|c| format!("{} {} {}", c.kind, c.what, c.access)).collect();
+        let names: Vec<String> =
+            diff.added.iter().map(|c| format!("{} {} {}", c.kind, c.what, c.access)).collect();
         assert_eq!(names, ["text seccomp.json is gone", "text docker-run.sh differs", "file /a r"]);
         assert!(diff.added[1].detail.contains("+ docker run --privileged x"), "{}", diff.added[1].detail);
     }

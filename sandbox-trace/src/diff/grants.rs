@@ -131,11 +131,16 @@ fn letter_holds(own: &str, other: &str) -> bool {
         || matches!(own, "ux") && other.ends_with('x')
 }
 
+/// A permission that may hold others, and what its paths begin with.
+type Wide<'a> = (&'a Grant, Vec<u8>);
+
 /// What holds a permission can be asked of, quickly for paths without wildcards.
 struct Index<'a> {
     of: &'a Grants,
+    /// By profile, denial and path.
     exact: HashMap<(&'a str, bool, &'a Glob), Vec<&'a Grant>>,
-    wide: HashMap<(&'a str, bool, u8), Vec<(&'a Grant, Vec<u8>)>>,
+    /// By profile, denial and class, with what its paths begin with.
+    wide: HashMap<(&'a str, bool, u8), Vec<Wide<'a>>>,
 }
 
 impl<'a> Index<'a> {
@@ -265,9 +270,11 @@ fn subject(grant: &Grant) -> (Kind, String, String) {
     let owned = |owner: bool| if owner { "owner ".to_owned() } else { String::new() };
     match grant {
         Grant::File { path, owner, .. } => (Kind::File, path.text(), owned(*owner)),
-        Grant::Link { new, existing, owner } => {
-            (Kind::Link, format!("{} -> {}", new.text(), existing.text()), owned(*owner).trim_end().to_owned())
-        }
+        Grant::Link { new, existing, owner } => (
+            Kind::Link,
+            format!("{} -> {}", new.text(), existing.text()),
+            owned(*owner).trim_end().to_owned(),
+        ),
         Grant::Network { family: None, .. } => (Kind::Network, "any".into(), String::new()),
         Grant::Network { family, socket: None } => (Kind::Network, any(family.as_ref()), String::new()),
         Grant::Network { family, socket } => {
@@ -313,9 +320,7 @@ fn in_order(letters: &BTreeSet<&str>) -> String {
 fn access(letters: &BTreeSet<&str>) -> Access {
     let one = |letter: &&str| match *letter {
         "r" => Access::READ,
-        "w" => {
-            Access::WRITE | Access::APPEND | Access::CREATE | Access::DELETE | Access::SETATTR
-        }
+        "w" => Access::WRITE | Access::APPEND | Access::CREATE | Access::DELETE | Access::SETATTR,
         "a" => Access::APPEND,
         "k" => Access::LOCK,
         "l" => Access::LINK,

@@ -30,7 +30,7 @@ use crate::recording::BytePath;
 pub const SCHEMA: &str = "sandbox-trace/diff/v1";
 
 /// What kind of privilege a change is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A system call, with any arguments or with those of the detail.
@@ -58,6 +58,7 @@ pub enum Kind {
     /// Looking into other processes.
     Ptrace,
     /// A rule or a setting that is compared as text.
+    #[default]
     Rule,
     /// A file that is compared as text.
     Text,
@@ -166,12 +167,6 @@ pub struct Change {
     /// What to look for in a recording.
     #[serde(skip)]
     pub about: About,
-}
-
-impl Default for Kind {
-    fn default() -> Self {
-        Self::Rule
-    }
 }
 
 /// All differences, each list sorted.

@@ -79,12 +79,19 @@ fn rules(old: &Requirements, new: &Requirements, level: Generalization) -> Diff 
         pattern.is_literal()
             && other.get(pattern).is_some_and(|o| (o.access, o.owner) == (rule.access, rule.owner))
     };
-    let side = |files: &BTreeMap<Pattern, FileRule>, other: &BTreeMap<Pattern, FileRule>, links: &[(Pattern, Pattern)], needs: &Requirements| {
+    let side = |files: &BTreeMap<Pattern, FileRule>,
+                other: &BTreeMap<Pattern, FileRule>,
+                links: &[(Pattern, Pattern)],
+                needs: &Requirements| {
         let mut grants = BTreeSet::new();
         for (pattern, rule) in files.iter().filter(|(pattern, rule)| !same(other, pattern, rule)) {
             let path = glob(pattern);
             for letter in letters(rule.access) {
-                grants.insert(Grant::File { path: path.clone(), owner: rule.owner, letter: letter.to_owned() });
+                grants.insert(Grant::File {
+                    path: path.clone(),
+                    owner: rule.owner,
+                    letter: letter.to_owned(),
+                });
             }
         }
         grants.extend(links.iter().map(|(new, existing)| Grant::Link {
@@ -93,7 +100,8 @@ fn rules(old: &Requirements, new: &Requirements, level: Generalization) -> Diff 
             owner: false,
         }));
         for key in needs.network.keys() {
-            let name = |known: Option<&str>, own: &str| Some(known.map_or_else(|| printable(own), str::to_owned));
+            let name =
+                |known: Option<&str>, own: &str| Some(known.map_or_else(|| printable(own), str::to_owned));
             grants.insert(Grant::Network {
                 family: name(linux::family(key.family.0), &key.family.1),
                 socket: name(linux::socket_type(key.socket_type.0), &key.socket_type.1),
@@ -221,7 +229,8 @@ fn arguments(
         if admitted.iter().any(|cube| cube.has(tuple)) || is_socket_of(name, tuple, new) {
             continue;
         }
-        let alone = SyscallNeed { args: [(tuple.clone(), evidence.clone())].into(), ..SyscallNeed::default() };
+        let alone =
+            SyscallNeed { args: [(tuple.clone(), evidence.clone())].into(), ..SyscallNeed::default() };
         let own = limits(name, &[&alone], mode, None, &mut Vec::new()).map(|sets| cubes(&sets));
         let dangers = danger::in_arguments(name, tuple);
         let judged = match dangers.first() {
@@ -238,12 +247,12 @@ fn arguments(
             .filter(|cube| cube.has(tuple) && !admitted.contains(cube))
             .take(1)
             .collect();
-        let shown = match (dangers.first(), own.first()) {
-            (Some((value, _)), _) if own.first().is_none_or(|cube| cube.parts().any(|(_, mask, _)| mask.count_ones() < 8)) => {
-                (*value).to_owned()
-            }
-            (_, Some(cube)) => described(name, cube),
-            (_, None) => exact.first().map(|cube| described(name, cube)).unwrap_or_default(),
+        // The names of families say as much as those of the dangers among them.
+        let named = !dangers.is_empty() && !matches!(name, "socket" | "socketpair");
+        let shown = match own.first().or(exact.first()) {
+            _ if named => dangers.iter().map(|(value, _)| *value).collect::<Vec<_>>().join(", "),
+            Some(cube) => described(name, cube),
+            None => "any".to_owned(),
         };
         out.entry(shown).or_insert_with(|| (Vec::new(), judged)).0.extend(exact);
     }

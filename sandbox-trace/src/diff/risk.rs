@@ -31,8 +31,16 @@ const CRITICAL_CALLS: &[&str] = &[
 ];
 
 /// Capabilities that are a way to the host by themselves.
-const CRITICAL_CAPABILITIES: &[&str] =
-    &["bpf", "dac_read_search", "mac_admin", "mac_override", "sys_admin", "sys_module", "sys_ptrace", "sys_rawio"];
+const CRITICAL_CAPABILITIES: &[&str] = &[
+    "bpf",
+    "dac_read_search",
+    "mac_admin",
+    "mac_override",
+    "sys_admin",
+    "sys_module",
+    "sys_ptrace",
+    "sys_rawio",
+];
 
 /// A system call, whatever its arguments are.
 pub fn call(name: &str) -> (Risk, String) {
@@ -47,14 +55,22 @@ pub fn call(name: &str) -> (Risk, String) {
 pub fn values(name: &str) -> Vec<(&'static str, String, Vec<Cube>)> {
     const LOW: u64 = 0xffff_ffff;
     let bits = |index: u8, bits: u64| -> Vec<Cube> {
-        (0..64).map(|at| 1_u64 << at).filter(|bit| bits & bit != 0).map(|bit| Cube::of(index, bit, bit)).collect()
+        (0..64)
+            .map(|at| 1_u64 << at)
+            .filter(|bit| bits & bit != 0)
+            .map(|bit| Cube::of(index, bit, bit))
+            .collect()
     };
     let mut out = Vec::new();
     let namespaces = (0..64).map(|at| 1_u64 << at).filter(|bit| namespace_flags(name, *bit) != 0);
     let flags = namespaces.fold(0, |all, bit| all | bit);
     // Of clone3 the flags are in memory: no filter sees them.
     if flags != 0 && name == "clone" {
-        out.push((danger::NAMESPACES, "makes new namespaces, and with a user namespace new capabilities".into(), bits(0, flags)));
+        out.push((
+            danger::NAMESPACES,
+            "makes new namespaces, and with a user namespace new capabilities".into(),
+            bits(0, flags),
+        ));
     }
     for value in danger::VALUES.iter().filter(|value| value.call == name) {
         let cubes = match value.is {
@@ -95,7 +111,19 @@ pub fn path(path: &Glob, access: Access) -> (Risk, String) {
     }
     let text = path.text();
     let wide = path.literal().is_none();
-    let key = ["secret", "passwd", "shadow", "token", "credential", ".ssh/", "id_rsa", "id_ed25519", ".pem", ".aws/", ".kube/"];
+    let key = [
+        "secret",
+        "passwd",
+        "shadow",
+        "token",
+        "credential",
+        ".ssh/",
+        "id_rsa",
+        "id_ed25519",
+        ".pem",
+        ".aws/",
+        ".kube/",
+    ];
     if access.contains(Access::EXEC) {
         (if wide { Risk::High } else { Risk::Medium }, "runs a program".into())
     } else if key.iter().any(|part| text.contains(part)) {
@@ -103,7 +131,8 @@ pub fn path(path: &Glob, access: Access) -> (Risk, String) {
     } else if access.intersects(RUNS) {
         (Risk::Low, "maps code".into())
     } else if access.intersects(WRITES) {
-        let system = ["/etc/", "/usr/", "/bin/", "/sbin/", "/lib", "/boot/", "/proc/", "/sys/", "/root/", "@{PROC}"];
+        let system =
+            ["/etc/", "/usr/", "/bin/", "/sbin/", "/lib", "/boot/", "/proc/", "/sys/", "/root/", "@{PROC}"];
         if system.iter().any(|start| text.starts_with(start)) {
             (Risk::Medium, "changes what the system and other programs use".into())
         } else if text.contains("**") {
@@ -151,7 +180,9 @@ pub fn class(name: &str) -> (Risk, String) {
         "flag" => (Risk::Low, "changes which name a file is asked for by".into()),
         "all" => (Risk::Critical, "everything".into()),
         "file" => (Risk::Critical, "every file".into()),
-        "mount" | "remount" | "umount" | "pivot_root" => (Risk::Critical, "changes the file system tree".into()),
+        "mount" | "remount" | "umount" | "pivot_root" => {
+            (Risk::Critical, "changes the file system tree".into())
+        }
         "change_profile" | "change_hat" => (Risk::High, "leaves this profile for another".into()),
         "userns" => (Risk::High, "makes user namespaces, and in them new capabilities".into()),
         "io_uring" => (Risk::High, "does file and network operations past system call filters".into()),

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 /// Masks with values, of which each 32-bit value that is not in `excluded` matches exactly one, and those in it none.
-pub(super) fn all_but(excluded: &BTreeSet<u32>) -> Vec<(u32, u32)> {
+pub(crate) fn all_but(excluded: &BTreeSet<u32>) -> Vec<(u32, u32)> {
     let mut out = Vec::new();
     // Prefixes of which it is not known yet whether an excluded value begins with them: the mask and its bits.
     let mut open = vec![(0_u32, 0_u32)];

@@ -2,7 +2,7 @@
 
 pub mod arguments;
 pub mod companions;
-mod cover;
+pub(crate) mod cover;
 pub mod danger;
 pub mod danger_paths;
 pub mod deny_baseline;

@@ -178,10 +178,9 @@ fn known(words: &[Word], owner: bool, own: &str) -> Option<Vec<Grant>> {
     let (first, rest) = words.split_first()?;
     let keyword = if first.quoted { "" } else { first.text.as_str() };
     match keyword {
-        "capability" if owner => None,
+        "capability" | "network" if owner => None,
         "capability" if rest.is_empty() => Some(vec![Grant::Capability(None)]),
         "capability" => Some(rest.iter().map(|word| Grant::Capability(Some(word.text.clone()))).collect()),
-        "network" if owner => None,
         "network" => {
             let word = |at: usize| rest.get(at).map(|word| word.text.clone());
             // `network tcp`, `network inet tcp`, and addresses stay as they are.
@@ -257,7 +256,11 @@ fn signal(words: &[Word], own: &str) -> Option<Vec<Grant>> {
             accesses.extend(listed(&word.text));
         }
     }
-    let accesses = expanded(&accesses, &[("r", "receive"), ("w", "send"), ("read", "receive"), ("write", "send")], &["send", "receive"])?;
+    let accesses = expanded(
+        &accesses,
+        &[("r", "receive"), ("w", "send"), ("read", "receive"), ("write", "send")],
+        &["send", "receive"],
+    )?;
     let signals: Vec<Option<String>> =
         if signals.is_empty() { vec![None] } else { signals.into_iter().map(Some).collect() };
     let each = accesses.iter().flat_map(|letter| {

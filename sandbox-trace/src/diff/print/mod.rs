@@ -54,11 +54,9 @@ pub fn table(diff: &Diff) -> String {
     let files = diff.added.iter().chain(&diff.removed).chain(&diff.cosmetic);
     let several = files.filter_map(|change| change.file.as_ref()).collect::<std::collections::BTreeSet<_>>();
     let several = several.len() > 1;
-    for (list, sign, limit) in [
-        (&diff.added, "+", usize::MAX),
-        (&diff.removed, "−", SHOWN),
-        (&diff.cosmetic, "~", SHOWN),
-    ] {
+    for (list, sign, limit) in
+        [(&diff.added, "+", usize::MAX), (&diff.removed, "−", SHOWN), (&diff.cosmetic, "~", SHOWN)]
+    {
         if list.is_empty() {
             continue;
         }

@@ -33,8 +33,7 @@ pub fn sarif(diff: &Diff) -> Value {
         .filter_map(|(change, at)| {
             let beside = beside(change);
             let beside = if beside.is_empty() { beside } else { format!(" ({beside})") };
-            let message =
-                format!("new {} {}: {}{beside}", change.kind, named(change), change.reason);
+            let message = format!("new {} {}: {}{beside}", change.kind, named(change), change.reason);
             Some(Found {
                 rule: names.get(at?)?.0.as_str(),
                 level: level(change.risk),

@@ -29,11 +29,13 @@ enum Level {
 
 fn level(action: &ActionName) -> Level {
     match action.action.as_str() {
-        "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" => Level::Admits,
         "SCMP_ACT_NOTIFY" | "SCMP_ACT_TRACE" => Level::Asks,
-        "SCMP_ACT_ERRNO" | "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" | "SCMP_ACT_KILL_PROCESS"
+        "SCMP_ACT_ERRNO"
+        | "SCMP_ACT_KILL"
+        | "SCMP_ACT_KILL_THREAD"
+        | "SCMP_ACT_KILL_PROCESS"
         | "SCMP_ACT_TRAP" => Level::Denies,
-        // No runtime takes it; who knows.
+        // ALLOW and LOG; and what no runtime takes.
         _ => Level::Admits,
     }
 }
@@ -234,7 +236,12 @@ fn call(name: &str, old: &Call<'_>, new: &Call<'_>, diff: &mut Diff) {
         } else {
             format!("{} (before: {})", words(&now), words(&before))
         };
-        diff.cosmetic.push(Change { kind: Kind::Syscall, what: printable(name), detail, ..Change::default() });
+        diff.cosmetic.push(Change {
+            kind: Kind::Syscall,
+            what: printable(name),
+            detail,
+            ..Change::default()
+        });
     }
     diff.added.append(&mut gained);
     diff.removed.append(&mut lost);
@@ -242,7 +249,8 @@ fn call(name: &str, old: &Call<'_>, new: &Call<'_>, diff: &mut Diff) {
 
 /// What `new` may admit of a call and `old` is not certain to.
 fn widening(name: &str, old: &Call<'_>, new: &Call<'_>) -> Vec<Change> {
-    let depends: BTreeSet<String> = new.rules.iter().map(|rule| needed(rule)).chain([String::new()]).collect();
+    let depends: BTreeSet<String> =
+        new.rules.iter().map(|rule| needed(rule)).chain([String::new()]).collect();
     let mut out = Vec::new();
     // What was said of one level need not be said of the next.
     let mut told: Vec<(&str, Vec<Cube>)> = Vec::new();
@@ -253,8 +261,12 @@ fn widening(name: &str, old: &Call<'_>, new: &Call<'_>) -> Vec<Change> {
             // What holds in every container was said already.
             let known = if depends.is_empty() { vec![] } else { always.clone() };
             let said = told.iter().filter(|(of, _)| of.is_empty() || of == depends);
-            let held: Vec<Cube> =
-                before.least.into_iter().chain(known).chain(said.flat_map(|(_, cubes)| cubes.clone())).collect();
+            let held: Vec<Cube> = before
+                .least
+                .into_iter()
+                .chain(known)
+                .chain(said.flat_map(|(_, cubes)| cubes.clone()))
+                .collect();
             let gained = match without(&now.most, &held) {
                 Some(left) if left.is_empty() => continue,
                 left => left,
@@ -281,7 +293,7 @@ fn widening(name: &str, old: &Call<'_>, new: &Call<'_>) -> Vec<Change> {
 
 /// A call that was not admitted at all.
 fn whole(name: &str, admitted: &[Cube]) -> Change {
-    let any = admitted.iter().any(|cube| *cube == Cube::ALL);
+    let any = admitted.contains(&Cube::ALL);
     let (mut risk, mut reason) = risk::call(name);
     if let Some((value, why)) = dangerous(name, admitted, &[]).into_iter().next()
         && risk < Risk::High
@@ -336,7 +348,9 @@ fn arguments(name: &str, admitted: &[Cube], held: &[Cube], gained: Option<&[Cube
     if new.len() > LISTED {
         let named = dangerous(name, admitted, held);
         if !named.is_empty() {
-            let of = |value: &str| risk::values(name).into_iter().filter(|v| v.0 == value).flat_map(|v| v.2).collect();
+            let of = |value: &str| {
+                risk::values(name).into_iter().filter(|v| v.0 == value).flat_map(|v| v.2).collect()
+            };
             return named
                 .into_iter()
                 .map(|(value, why)| change(value.to_owned(), of(value), (Risk::High, why)))
@@ -345,16 +359,24 @@ fn arguments(name: &str, admitted: &[Cube], held: &[Cube], gained: Option<&[Cube
         let cubes: Vec<Cube> = new.into_iter().collect();
         return vec![change(in_short(name, &cubes), gained.to_vec(), judged(&cubes))];
     }
-    new.into_iter().map(|cube| change(described(name, &cube), vec![cube], judged(&[cube]))).collect()
+    // What is left of the rules may be said in fewer words than the rules.
+    let exact = gained.len() <= new.len();
+    let shown: BTreeSet<Cube> = if exact { gained.iter().copied().collect() } else { new };
+    shown.into_iter().map(|cube| change(described(name, &cube), vec![cube], judged(&[cube]))).collect()
 }
 
 /// The dangerous values that are among `cubes`, and not in `held`.
 fn dangerous(name: &str, cubes: &[Cube], held: &[Cube]) -> Vec<(&'static str, String)> {
     let among = |value: &[Cube]| {
-        let both: Vec<Cube> = value.iter().flat_map(|v| cubes.iter().filter_map(|cube| cube.and(v))).collect();
+        let both: Vec<Cube> =
+            value.iter().flat_map(|v| cubes.iter().filter_map(|cube| cube.and(v))).collect();
         without(&both, held).is_none_or(|left| !left.is_empty())
     };
-    risk::values(name).into_iter().filter(|(_, _, value)| among(value)).map(|(name, why, _)| (name, why)).collect()
+    risk::values(name)
+        .into_iter()
+        .filter(|(_, _, value)| among(value))
+        .map(|(name, why, _)| (name, why))
+        .collect()
 }
 
 fn in_short(name: &str, cubes: &[Cube]) -> String {
@@ -371,7 +393,8 @@ fn in_short(name: &str, cubes: &[Cube]) -> String {
 pub(super) fn described(name: &str, cube: &Cube) -> String {
     const LOW: u64 = 0xffff_ffff;
     let is_socket = matches!(name, "socket" | "socketpair");
-    let parts: BTreeMap<u8, (u64, u64)> = cube.parts().map(|(index, mask, value)| (index, (mask, value))).collect();
+    let parts: BTreeMap<u8, (u64, u64)> =
+        cube.parts().map(|(index, mask, value)| (index, (mask, value))).collect();
     let number = |value: u64| u16::try_from(value).ok();
     let shown = parts.iter().map(|(index, (mask, value))| match (index, *mask) {
         (0, LOW | u64::MAX) if is_socket => match number(*value).and_then(linux::family) {
