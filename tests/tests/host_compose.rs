@@ -222,7 +222,7 @@ fn hardened(openclaw: &OpenClaw, recording: &Path, dir: &Path) -> Result<()> {
     fails("services:\n  a: {image: x}\n  b: {image: y}\n", &[], &["--service", "a, b"])?;
     fails(&before, &["--service", "web"], &["there is no service web"])?;
     fails(
-        "services:\n  a:\n    image: x\n    ports: ['${P:?which port}:18789']\n",
+        "services:\n  a:\n    image: x\n    ports: ['80:${P:?which port}']\n",
         &[],
         &["line 4, column 13", "which port"],
     )?;
