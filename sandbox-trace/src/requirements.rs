@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     recording::{
         self, Access, BytePath, Container, Credential, ExecutableIndex, FileAccess, NetworkUse, Recording,
-        Resources,
+        Resources, RunSet,
     },
 };
 
@@ -200,7 +200,15 @@ pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
                 fold.renamed(&file.path()?, file.access);
             }
             if asked {
-                fold.file(&file.path()?, file.link_target(), file.access, file.owner, &file.by, at);
+                fold.file(
+                    &file.path()?,
+                    file.link_target(),
+                    file.access,
+                    file.owner,
+                    &file.by,
+                    file.runs.as_ref(),
+                    at,
+                );
             } else if missed {
                 fold.missed(&file.path()?);
             }
@@ -217,8 +225,10 @@ struct Fold {
     out: Requirements,
     /// The executables that accesses of the present recording name, by their indices: resolved when its list is known.
     who: HashMap<Vec<ExecutableIndex>, u32>,
-    /// Which recording is being folded.
-    position: u32,
+    /// The same of the runs that have an access, of a merged recording; absent are all.
+    seen: HashMap<Option<RunSet>, u32>,
+    /// How many runs were folded before the present recording's.
+    runs: u32,
     /// Whether it has file accesses.
     has_files: bool,
 }
@@ -231,6 +241,7 @@ impl Fold {
         access: Access,
         owner: Option<bool>,
         by: &[ExecutableIndex],
+        runs: Option<&RunSet>,
         (count, first_ms, last_ms): Often,
     ) {
         let files = &mut self.out.files;
@@ -241,7 +252,11 @@ impl Fold {
             self.who.insert(by.to_vec(), new);
             new
         };
-        let occurrence = Occurrence { recording: self.position, who, count, first_ms, last_ms };
+        let runs = match (runs, self.seen.get(&runs.cloned())) {
+            (_, Some(known)) => *known,
+            (runs, None) => *self.seen.entry(runs.cloned()).or_insert(files.runs(0)),
+        };
+        let occurrence = Occurrence { runs, who, count, first_ms, last_ms };
         files.add(path, target, access, owner, occurrence);
         self.has_files = true;
     }
@@ -299,9 +314,18 @@ impl Fold {
             }
         }
         for file in recording.files.iter().chain(failed) {
-            let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, .. } = file;
+            let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, runs, .. } =
+                file;
             let target = link_target.as_ref().map(BytePath::as_bytes);
-            self.file(path.as_bytes(), target, *access, *owner, by, (*count, *first_ms, *last_ms));
+            self.file(
+                path.as_bytes(),
+                target,
+                *access,
+                *owner,
+                by,
+                runs.as_ref(),
+                (*count, *first_ms, *last_ms),
+            );
         }
         fold_one(&mut self.out, (self.position, recording));
         self.out.runs.push(Run {
@@ -319,7 +343,12 @@ impl Fold {
             let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();
             self.out.files.resolve(who, by);
         }
-        self.position = self.position.saturating_add(1);
+        for (runs, place) in self.seen.drain() {
+            let bits = recording.seen_in(runs.as_ref());
+            let bits = bits.iter().fold(0, |all, run| all | 1_u64 << (self.runs.wrapping_add(run) % 64));
+            self.out.files.resolve_runs(place, bits);
+        }
+        self.runs = self.runs.wrapping_add(recording.run_count());
         self.has_files = false;
         Ok(())
     }

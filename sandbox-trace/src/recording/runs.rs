@@ -36,7 +36,7 @@ pub struct MergedRun {
 }
 
 /// A set of runs, as positions in [`Recording::runs`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunSet {
     /// First and last of each stretch; sorted, with gaps between them.
     stretches: Vec<(u32, u32)>,
