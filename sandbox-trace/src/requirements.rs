@@ -234,6 +234,11 @@ struct Fold {
 }
 
 impl Fold {
+    /// Which recording is being folded, by its place among all.
+    fn position(&self) -> u32 {
+        u32::try_from(self.out.runs.len()).unwrap_or(u32::MAX)
+    }
+
     fn file(
         &mut self,
         path: &[u8],
@@ -244,6 +249,7 @@ impl Fold {
         runs: Option<&RunSet>,
         (count, first_ms, last_ms): Often,
     ) {
+        let recording = self.position();
         let files = &mut self.out.files;
         let who = if let Some(known) = self.who.get(by) {
             *known
@@ -256,7 +262,7 @@ impl Fold {
             (_, Some(known)) => *known,
             (runs, None) => *self.seen.entry(runs.cloned()).or_insert(files.runs(0)),
         };
-        let occurrence = Occurrence { runs, who, count, first_ms, last_ms };
+        let occurrence = Occurrence { recording, runs, who, count, first_ms, last_ms };
         files.add(path, target, access, owner, occurrence);
         self.has_files = true;
     }
@@ -327,7 +333,8 @@ impl Fold {
                 (*count, *first_ms, *last_ms),
             );
         }
-        fold_one(&mut self.out, (self.position, recording));
+        let at = (self.position(), recording);
+        fold_one(&mut self.out, at);
         self.out.runs.push(Run {
             name: name.to_owned(),
             duration_ms: recording.duration_ms,
@@ -338,7 +345,7 @@ impl Fold {
             credentials: recording.own_credentials(),
             resources: recording.resources.clone(),
         });
-        refused::add_sockets(&mut self.out, (self.position, recording));
+        refused::add_sockets(&mut self.out, at);
         for (indices, who) in self.who.drain() {
             let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();
             self.out.files.resolve(who, by);

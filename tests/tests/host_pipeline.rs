@@ -76,11 +76,20 @@ impl Pipeline {
         script
             .args(options)
             .arg(self.folder())
-            .args(["--network=none", "--read-only", "--tmpfs=/tmp", "--security-opt=no-new-privileges", image])
+            .args([
+                "--network=none",
+                "--read-only",
+                "--tmpfs=/tmp",
+                "--security-opt=no-new-privileges",
+                image,
+            ])
             .args(agent::work())
             .env("SANDBOX_TRACE", product::binary()?)
             .env("DOCKER_HOST", self.engine.host())
-            .env("PATH", format!("/usr/sbin:/usr/bin:/sbin:/bin:{}", std::env::var("PATH").unwrap_or_default()))
+            .env(
+                "PATH",
+                format!("/usr/sbin:/usr/bin:/sbin:/bin:{}", std::env::var("PATH").unwrap_or_default()),
+            )
             .env("SUMMARY", &summary)
             .env("COMMENT", format!("cat >'{}'", comment.display()));
         let output = command::run(&mut script)?;
@@ -136,6 +145,14 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(pipeline.files()?.len() == 1, "--check wrote {:?}", pipeline.files()?.keys());
     let (code, summary) = pipeline.refresh(&[], "agent:1", "1")?;
     ensure!(code == 0 && summary.contains("The first profiles"), "{code}: {summary}");
+    for what in [
+        "- kernel: `",
+        "- container runtime: `docker with runc (Engine ",
+        "- C library: `libc.so.6`",
+        "- image: `sha256:",
+    ] {
+        ensure!(summary.contains(what), "no {what} in:\n{summary}");
+    }
     let first = pipeline.emitted()?;
     for name in ["seccomp.json", "apparmor.profile", "docker-run.sh", "compose.yaml", "SUMMARY.md"] {
         ensure!(first.contains_key(name), "no {name} in {:?}", first.keys());
@@ -155,12 +172,16 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(code == 1, "{code}: {summary}");
     let added = items(&summary, "New privileges");
     ensure!(added.len() == 2, "{summary}");
-    for (what, access) in [("file `/opt/agent/vocabulary.txt`", " `owner r`"), ("network `netlink raw`", "")] {
+    for (what, access) in [("file `/opt/agent/vocabulary.txt`", " `owner r`"), ("network `netlink raw`", "")]
+    {
         let found = added.iter().any(|line| line.starts_with(&format!("- ✗ {what}{access}")));
         ensure!(found, "{what} is not in:\n{summary}");
     }
     let evidence = "needed by `/usr/bin/python3";
-    ensure!(summary.matches(evidence).count() == 2 && summary.matches("run-1.json`, 1 time, first ").count() == 2, "{summary}");
+    ensure!(
+        summary.matches(evidence).count() == 2 && summary.matches("run-1.json`, 1 time, first ").count() == 2,
+        "{summary}"
+    );
     ensure!(pipeline.files()? == before, "a refused release changed the folder");
 
     // What the summary says is pasted, with who and why, and the release goes through.
@@ -179,7 +200,10 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(code == 0 && summary.contains("2 privileges more, all of them approved"), "{code}: {summary}");
     let wider = pipeline.emitted()?;
     let profile = String::from_utf8_lossy(wider.get("apparmor.profile").context("no profile")?).into_owned();
-    ensure!(profile.contains("owner /opt/agent/vocabulary.txt r,") && profile.contains("network netlink raw,"), "{profile}");
+    ensure!(
+        profile.contains("owner /opt/agent/vocabulary.txt r,") && profile.contains("network netlink raw,"),
+        "{profile}"
+    );
 
     // The next release has neither. Once no recent run needed them, the profile has neither.
     let (code, summary) = pipeline.refresh(&[], "agent:1", "3")?;
@@ -194,13 +218,19 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(!profile.contains("vocabulary") && !profile.contains("netlink"), "{profile}");
 
     // Somebody lets the agent do more, by hand.
-    let tampered = profile.replacen("network unix stream,", "network unix stream,\n  network netlink raw,", 1);
+    let tampered =
+        profile.replacen("network unix stream,", "network unix stream,\n  network netlink raw,", 1);
     ensure!(tampered != profile, "{profile}");
     fs::write(pipeline.folder().join("apparmor.profile"), tampered)?;
     let before = pipeline.files()?;
     let (code, summary) = pipeline.refresh(&[], "agent:1", "4-tampered")?;
     ensure!(code == 1, "{code}: {summary}");
-    ensure!(items(&summary, "Changed by others").iter().any(|line| line.contains("`apparmor.profile` was changed")), "{summary}");
+    ensure!(
+        items(&summary, "Changed by others")
+            .iter()
+            .any(|line| line.contains("`apparmor.profile` was changed")),
+        "{summary}"
+    );
     ensure!(pipeline.files()? == before, "a tampered folder was changed");
     Ok(())
 }
@@ -238,7 +268,8 @@ fn the_pipelines_are_valid() -> Result<()> {
         }
         command::succeed(&mut command)?;
         let (page, job) = (docs().join("pipeline.md"), docs().join("pipeline").join(file));
-        let shown = fs::read_to_string(page)?.contains(&format!("```yaml\n{}```\n", fs::read_to_string(job)?));
+        let shown =
+            fs::read_to_string(page)?.contains(&format!("```yaml\n{}```\n", fs::read_to_string(job)?));
         ensure!(shown, "docs/pipeline.md does not show {file} as it is");
     }
     Ok(())
@@ -265,7 +296,8 @@ fn the_outcome_as_json_is_as_its_schema_says() -> Result<()> {
         let output = command::run(&mut command)?;
         ensure!(output.status.code() == Some(code), "{}", command::describe(&command, &output));
         let value: Value = serde_json::from_slice(&output.stdout)?;
-        let errors: Vec<String> = schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path)).collect();
+        let errors: Vec<String> =
+            schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path)).collect();
         ensure!(errors.is_empty(), "{errors:?}\n{value:#}");
         Ok(value)
     };
@@ -273,7 +305,8 @@ fn the_outcome_as_json_is_as_its_schema_says() -> Result<()> {
     ensure!(first["verdict"] == "new" && first["written"] == true, "{first:#}");
     let wider = refresh("2.json", 1)?;
     ensure!(wider["verdict"] == "widened" && wider["written"] == false, "{wider:#}");
-    let names: Vec<&str> = wider["added"].as_array().into_iter().flatten().filter_map(|one| one["what"].as_str()).collect();
+    let names: Vec<&str> =
+        wider["added"].as_array().into_iter().flatten().filter_map(|one| one["what"].as_str()).collect();
     ensure!(names == ["/etc/group"], "{names:?}");
     fs::remove_file(path("profiles/seccomp.json"))?;
     let tampered = refresh("1.json", 1)?;

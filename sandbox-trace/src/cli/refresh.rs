@@ -1,6 +1,8 @@
 //! `refresh`: a release pipeline's one call on a workload's folder.
 
 use std::{
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -11,6 +13,7 @@ use crate::{
     output,
     record::rfc3339,
     refresh::{self, Date, Outcome, Question, Verdict, look, markdown},
+    sources::{self, Source},
 };
 
 /// Makes the profiles of a workload anew from what was kept and new recordings, proves them, compares them with what is
@@ -20,9 +23,10 @@ pub struct Args {
     /// The workload's folder, with its workload.toml.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The new recordings.
-    #[arg(long = "recording", required = true, num_args = 1.., value_name = "FILE")]
-    recordings: Vec<PathBuf>,
+    /// The new recordings: files, folders of them, file:///FOLDER, or s3://BUCKET/PREFIX where it was built with
+    /// `--features s3`.
+    #[arg(long = "recording", required = true, num_args = 1.., value_name = "FILE|FOLDER|URL")]
+    recordings: Vec<OsString>,
     /// Change nothing, and tell what would be.
     #[arg(long)]
     check: bool,
@@ -61,9 +65,10 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
     let work = tempfile::tempdir().map_err(|e| {
         Error::host("could not make a temporary folder").because(e).hint("make room for it, or set TMPDIR")
     })?;
+    let recordings = at_hand(&args.recordings, work.path())?;
     let mut found = look(&Question {
         folder,
-        recordings: &args.recordings,
+        recordings: &recordings,
         today,
         work: work.path(),
         rootfs: args.rootfs.as_deref(),
@@ -84,13 +89,41 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
     Ok(outcome.verdict.exit())
 }
 
+/// The recordings as files: they are read more than once.
+fn at_hand(places: &[OsString], work: &Path) -> Result<Vec<PathBuf>> {
+    let copy = |(number, source): (usize, &Source)| {
+        if let Some(path) = source.path() {
+            return Ok(path.to_owned());
+        }
+        // Named by its last part, which messages show.
+        let name = source.name().rsplit('/').next().unwrap_or_default();
+        let fail = |e| {
+            Error::host("could not keep a recording for a moment")
+                .because(e)
+                .hint("set TMPDIR to a folder with room")
+        };
+        let folder = work.join(format!("recording-{number}"));
+        fs::create_dir(&folder).map_err(fail)?;
+        let path = folder.join(if name.is_empty() || name == ".." { "recording" } else { name });
+        let mut file = fs::File::create(&path).map_err(fail)?;
+        io::copy(&mut source.open()?, &mut file).map_err(fail)?;
+        Ok(path)
+    };
+    sources::find(places)?.iter().enumerate().map(copy).collect()
+}
+
 /// What to do now.
 fn next(context: Context, args: &Args, outcome: &Outcome) {
     let folder = args.folder.display();
     context.note(match outcome.verdict {
         Verdict::Tampered => format!("  next: git checkout -- {folder}, and find out who changed it"),
-        Verdict::Failed => "  next: find out what needs what is blocked or open, or report this as a fault of sandbox-trace".into(),
-        Verdict::Widened => format!("  next: approve it in {folder}/workload.toml, or find out why the release does this"),
+        Verdict::Failed => {
+            "  next: find out what needs what is blocked or open, or report this as a fault of sandbox-trace"
+                .into()
+        }
+        Verdict::Widened => {
+            format!("  next: approve it in {folder}/workload.toml, or find out why the release does this")
+        }
         Verdict::Unproven => "  next: record where `sandbox-trace doctor` finds nothing missing".into(),
         _ if args.check => format!("  next: the same without --check writes {folder}"),
         _ => format!("  next: git add {folder}"),

@@ -29,7 +29,8 @@ impl Date {
     #[must_use]
     pub fn in_three_months(self) -> Self {
         let month = self.month + 3;
-        let (year, month) = if month > 12 { (self.year.saturating_add(1), month - 12) } else { (self.year, month) };
+        let (year, month) =
+            if month > 12 { (self.year.saturating_add(1), month - 12) } else { (self.year, month) };
         Self { year, month, day: self.day.min(28) }
     }
 }
@@ -45,10 +46,11 @@ impl FromStr for Date {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let fault = || format!("{text:?} is no day: it is written as 2027-01-31");
-        let shape = text.len() == 10 && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
+        let shape = text.len() == 10
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
         if !shape {
             return Err(fault());
         }
@@ -86,7 +88,17 @@ mod tests {
         for day in ["2024-02-29", "2027-01-31", "0001-12-01"] {
             assert_eq!(day.parse::<Date>().unwrap().to_string(), day);
         }
-        for text in ["2023-02-29", "1900-02-29", "2027-13-01", "2027-00-01", "2027-1-31", "2027-01-32", "", "today", "+027-01-01"] {
+        for text in [
+            "2023-02-29",
+            "1900-02-29",
+            "2027-13-01",
+            "2027-00-01",
+            "2027-1-31",
+            "2027-01-32",
+            "",
+            "today",
+            "+027-01-01",
+        ] {
             assert!(text.parse::<Date>().is_err(), "{text}");
         }
         assert!("2026-12-31".parse::<Date>().unwrap() < "2027-01-01".parse().unwrap());

@@ -13,7 +13,7 @@ use super::folder::Folder;
 use crate::{
     error::{Error, Result},
     output::NamedFile,
-    recording::{Recording, printable},
+    recording::{self, Recording, printable},
 };
 
 /// The file's name.
@@ -81,13 +81,25 @@ impl Provenance {
         self.architectures.insert(shown(&recording.host.arch));
         self.tools.insert(shown(&recording.tool));
         let Some(container) = &recording.target.container else { return };
-        let runtime = match &container.oci_runtime {
-            Some(program) => format!("{} with {program}", container.runtime),
-            None => container.runtime.clone(),
-        };
-        self.runtimes.insert(shown(&runtime));
-        let image = container.image_digest.as_ref().or(container.image_id.as_ref()).or(container.image.as_ref());
+        let with =
+            container.oci_runtime.as_ref().map_or_else(String::new, |program| format!(" with {program}"));
+        let versions = container.runtime_version.as_ref().map_or_else(String::new, |all| format!(" ({all})"));
+        self.runtimes.insert(shown(&format!("{}{with}{versions}", container.runtime)));
+        let image =
+            container.image_digest.as_ref().or(container.image_id.as_ref()).or(container.image.as_ref());
         self.images.extend(image.map(shown));
+    }
+
+    /// Notes a file of a recording if it is a C library: its name is all that a recording has of it, and says which one,
+    /// and of glibc before 2.34 which version.
+    pub fn add_file(&mut self, path: &[u8]) {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_library = [&b"libc.so."[..], b"libc-", b"ld-musl-", b"libc.musl-"]
+            .iter()
+            .any(|start| name.starts_with(start));
+        if is_library && name.windows(3).any(|part| part == b".so") {
+            self.libc.insert(recording::BytePath::from(name).to_string());
+        }
     }
 
     /// What is new beside the last recordings, in sentences: it may do things differently.
@@ -137,8 +149,11 @@ impl Lock {
         let text = std::str::from_utf8(text).map_err(|_| bad("it is not UTF-8"))?;
         let lock: Self = toml::from_str(text).map_err(|e| bad(e.message()))?;
         if lock.version > VERSION {
-            return Err(Error::usage(format!("{name} was written by a newer sandbox-trace ({})", printable(&lock.tool)))
-                .hint("update sandbox-trace"));
+            return Err(Error::usage(format!(
+                "{name} was written by a newer sandbox-trace ({})",
+                printable(&lock.tool)
+            ))
+            .hint("update sandbox-trace"));
         }
         // Files are removed by these names.
         let odd = lock.files.iter().find(|file| {
@@ -154,8 +169,8 @@ impl Lock {
     /// Its text.
     pub fn text(&self) -> Result<String> {
         let written = Self { version: VERSION, ..self.clone() };
-        let text = toml::to_string(&written)
-            .map_err(|e| Error::usage("could not write the lock").because(e))?;
+        let text =
+            toml::to_string(&written).map_err(|e| Error::usage("could not write the lock").because(e))?;
         Ok(HEAD.to_owned() + &text)
     }
 
@@ -187,7 +202,12 @@ mod tests {
         let text = lock.text().unwrap();
         assert_eq!(Lock::parse(text.as_bytes(), "lock").unwrap(), lock);
         assert_eq!(text, lock.text().unwrap());
-        for (from, to) in [("name = \"a\"", "name = \"../a\""), ("name = \"a\"", "name = \"workload.toml\""), ("tool", "fool"), ("version = 1", "version = 2")] {
+        for (from, to) in [
+            ("name = \"a\"", "name = \"../a\""),
+            ("name = \"a\"", "name = \"workload.toml\""),
+            ("tool", "fool"),
+            ("version = 1", "version = 2"),
+        ] {
             assert!(Lock::parse(text.replacen(from, to, 1).as_bytes(), "lock").is_err(), "{to}");
         }
     }
@@ -204,8 +224,29 @@ mod tests {
     }
 
     #[test]
+    fn c_libraries_are_known_by_name() {
+        let mut found = Provenance::default();
+        for path in [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib/libc-2.31.so",
+            "/lib/ld-musl-x86_64.so.1",
+            "/lib/libcrypt.so.1",
+            "/etc/libc-x",
+        ] {
+            found.add_file(path.as_bytes());
+        }
+        assert_eq!(
+            found.libc.into_iter().collect::<Vec<_>>(),
+            ["ld-musl-x86_64.so.1", "libc-2.31.so", "libc.so.6"]
+        );
+    }
+
+    #[test]
     fn another_kernel_is_pointed_out() {
-        let of = |kernels: &[&str]| Provenance { kernels: kernels.iter().map(|k| (*k).to_owned()).collect(), ..Provenance::default() };
+        let of = |kernels: &[&str]| Provenance {
+            kernels: kernels.iter().map(|k| (*k).to_owned()).collect(),
+            ..Provenance::default()
+        };
         assert_eq!(of(&["6.1"]).moved_from(&of(&[])), [""; 0]);
         assert_eq!(of(&["6.1"]).moved_from(&of(&["6.1", "6.12"])), [""; 0]);
         assert_eq!(

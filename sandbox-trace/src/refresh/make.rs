@@ -70,11 +70,7 @@ pub fn make(
     let syscalls = calls(workload.runtime)?;
     let apparmor = paths::policy(
         needs,
-        &paths::Options {
-            generalize: options.generalize,
-            allow: options.allow.clone(),
-            allow_incomplete,
-        },
+        &paths::Options { generalize: options.generalize, allow: options.allow.clone(), allow_incomplete },
     )?;
     let profile: ProfileName = options.apparmor.as_deref().unwrap_or(&workload.name).parse()?;
     let mut files = Vec::new();
@@ -155,8 +151,9 @@ pub fn make(
             gaps.extend(drop_in.gaps);
         }
         if !gaps.is_empty() && !allow_incomplete {
-            return Err(Error::incomplete(gaps.join("\n  "))
-                .hint("leave the format out of workload.toml, or what it can't say with --allow-incomplete"));
+            return Err(Error::incomplete(gaps.join("\n  ")).hint(
+                "leave the format out of workload.toml, or what it can't say with --allow-incomplete",
+            ));
         }
         notes.extend(gaps);
     }

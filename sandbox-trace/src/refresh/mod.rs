@@ -11,6 +11,8 @@ mod outcome;
 mod privilege;
 mod settings;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::{
@@ -19,23 +21,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{
-    folder::Folder,
-    lock::{Lock, Provenance},
-    make::{APPARMOR, Made, SECCOMP},
-    workload::Workload,
-};
 pub use self::{
     date::Date,
     outcome::{FileState, Limit, Outcome, SCHEMA, State, Tampered, Verdict, Widths},
     privilege::{Approved, Privilege},
     summary::markdown,
 };
+use self::{
+    folder::Folder,
+    lock::{Lock, Provenance},
+    make::{APPARMOR, Made, SECCOMP},
+    workload::Workload,
+};
 use crate::{
     diff::{self, Diff},
     error::{Error, Result},
     output::NamedFile,
-    recording::{self, Batch, Merger, Recording},
+    recording::{self, Access, Batch, List, Merger, Recording},
     requirements::{self, Requirements},
     verify::{
         self, Verdicts,
@@ -121,7 +123,9 @@ pub fn look(question: &Question<'_>) -> Result<Refresh> {
     let merged = merge(question, &workload, &mut outcome)?;
     let needs = requirements::load(std::slice::from_ref(&merged), question.allow_incomplete)?;
     let made = make::make(&workload, &needs, &lock.limits, RECORDING, question.allow_incomplete)?;
-    let digest = lock::sha256(format!("{:?}", (&workload.name, workload.runtime.name(), &workload.options)).as_bytes());
+    let digest = lock::sha256(
+        format!("{:?}", (&workload.name, workload.runtime.name(), &workload.options)).as_bytes(),
+    );
     let tool = concat!("sandbox-trace ", env!("CARGO_PKG_VERSION"));
     // Another version may write the same in other words: then the words are taken over, too.
     let anew = lock.tool != tool || lock.options != digest;
@@ -210,21 +214,26 @@ fn tampered(folder: &Folder<'_>, lock: Option<&Lock>) -> Result<Vec<Tampered>> {
 /// for. Notes what the new ones were made on.
 fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) -> Result<PathBuf> {
     let mut merger = Merger::default();
-    let mut add = |path: &Path| {
+    let mut add = |path: &Path, see: &mut dyn FnMut(&[u8])| {
         let mut batch = Batch::default();
-        let head = recording::load_each(path, &mut |list, file| batch.push(list, file))?;
+        let head = recording::load_each(path, &mut |list, file| {
+            if list == List::Granted && file.access.intersects(Access::MAP_EXEC) {
+                see(&file.path()?);
+            }
+            batch.push(list, file)
+        })?;
         merger.add_batch(&path.display().to_string(), head.clone(), batch)?;
         Ok(head)
     };
     let mut new = Vec::new();
     for path in question.recordings {
-        let head = add(path)?;
+        let head = add(path, &mut |file| outcome.recorded.add_file(file))?;
         outcome.recorded.add(&head);
         new.push(head);
     }
     let kept = question.folder.join(RECORDING);
     if kept.exists() {
-        add(&kept)?;
+        add(&kept, &mut |_| ())?;
     }
     let mut merged = merger.finish()?;
     if let Some(last) = workload.options.last {
@@ -242,7 +251,8 @@ fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) ->
 
 /// How the last of these recordings was started, without what only that start has; and what is to be said of the others.
 fn newest_container(recordings: &[Recording]) -> (Option<recording::Container>, Option<String>) {
-    let started = |one: &&Recording| (one.started.clone(), one.target.container.as_ref().map(|c| c.id.clone()));
+    let started =
+        |one: &&Recording| (one.started.clone(), one.target.container.as_ref().map(|c| c.id.clone()));
     let alike = |one: &Recording| {
         let container = one.target.container.clone()?;
         Some(recording::Container { id: String::new(), name: String::new(), ..container })
@@ -312,7 +322,9 @@ fn describe(
 /// The files below a folder, where compilers read them as a runtime would.
 fn unfold(work: &Path, files: &[NamedFile]) -> Result<BTreeMap<String, PathBuf>> {
     let fail = |e: std::io::Error| {
-        Error::host(format!("could not write to {}", work.display())).because(e).hint("make room there, or set TMPDIR")
+        Error::host(format!("could not write to {}", work.display()))
+            .because(e)
+            .hint("make room there, or set TMPDIR")
     };
     let mut out = BTreeMap::new();
     for file in files.iter().filter(|file| [SECCOMP, APPARMOR].contains(&file.name.as_str())) {
@@ -337,7 +349,8 @@ fn prove(
     if let Some(filters) = &filters {
         verdicts.merge(verify::seccomp::against(needs, filters, &container)?);
     }
-    let loaded = paths.get(APPARMOR).map(|path| verify::apparmor::load(path, question.features)).transpose()?;
+    let loaded =
+        paths.get(APPARMOR).map(|path| verify::apparmor::load(path, question.features)).transpose()?;
     if let Some((profile, notes)) = &loaded {
         verdicts.notes.extend(notes.iter().cloned());
         verify::apparmor::replay(needs, profile, &mut verdicts);
@@ -368,13 +381,22 @@ fn widths(
     paths: &BTreeMap<String, PathBuf>,
     needs: &Requirements,
 ) -> Result<Widths> {
-    let measure = |seccomp: Option<&Path>, apparmor: Option<&Path>, needs: Option<&Requirements>| -> Result<Option<Width>> {
+    let measure = |seccomp: Option<&Path>,
+                   apparmor: Option<&Path>,
+                   needs: Option<&Requirements>|
+     -> Result<Option<Width>> {
         let apparmor = apparmor.zip(question.rootfs);
         if seccomp.is_none() && apparmor.is_none() {
             return Ok(None);
         }
-        width::measure(&width::Question { seccomp, capabilities: None, apparmor, features: question.features, needs })
-            .map(Some)
+        width::measure(&width::Question {
+            seccomp,
+            capabilities: None,
+            apparmor,
+            features: question.features,
+            needs,
+        })
+        .map(Some)
     };
     let there = |name: &str| Some(folder.path(name)).filter(|path| path.exists());
     let (seccomp, apparmor) = (there(SECCOMP), there(APPARMOR));
@@ -437,6 +459,8 @@ fn states(folder: &Folder<'_>, lock: &Lock, files: &[NamedFile], kept: &NamedFil
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| {
-        Error::host(format!("could not read {}", path.display())).because(e).hint("the folder is this program's own")
+        Error::host(format!("could not read {}", path.display()))
+            .because(e)
+            .hint("the folder is this program's own")
     })
 }

@@ -93,8 +93,12 @@ pub fn judge(changes: &[Change], approvals: &[Approval], today: Date) -> Judged 
         }
         let named = approval.named();
         match (used, expired) {
-            (true, true) => out.notes.push(format!("the approval of {named} expired on {}: it counts no more", approval.expires)),
-            (false, _) => out.notes.push(format!("nothing new needs the approval of {named}: take it out of workload.toml")),
+            (true, true) => out
+                .notes
+                .push(format!("the approval of {named} expired on {}: it counts no more", approval.expires)),
+            (false, _) => out
+                .notes
+                .push(format!("nothing new needs the approval of {named}: take it out of workload.toml")),
             (true, false) => {}
         }
     }
@@ -115,7 +119,8 @@ impl Socket {
         const TYPE: u64 = 0xf;
         const INT: u64 = 0xffff_ffff;
         let fixed = |position: u8, bits: u64| {
-            let (_, _, value) = arguments.parts().find(|(at, mask, _)| *at == position && mask & bits == bits)?;
+            let (_, _, value) =
+                arguments.parts().find(|(at, mask, _)| *at == position && mask & bits == bits)?;
             u16::try_from(value & bits).ok()
         };
         let (family, socket_type) = (fixed(0, INT)?, fixed(1, TYPE)?);
@@ -124,7 +129,9 @@ impl Socket {
 
     fn is_given_by(&self, about: &About) -> bool {
         let About::Socket { family, socket } = about else { return false };
-        let is = |given: &Option<String>, own: Option<&str>| given.as_deref().is_none_or(|given| own == Some(given));
+        let is = |given: &Option<String>, own: Option<&str>| {
+            given.as_deref().is_none_or(|given| own == Some(given))
+        };
         self.family.is_some() && is(family, self.family) && is(socket, self.socket_type)
     }
 }
@@ -191,7 +198,11 @@ impl Approval {
     }
 
     fn in_force(&self) -> Approved {
-        Approved { by: self.by.to_string(), reason: self.reason.to_string(), expires: self.expires.to_string() }
+        Approved {
+            by: self.by.to_string(),
+            reason: self.reason.to_string(),
+            expires: self.expires.to_string(),
+        }
     }
 }
 
@@ -248,10 +259,15 @@ mod tests {
         assert_eq!(asked.last().unwrap().files, ["apparmor.profile", "seccomp.json"]);
         let pasted = entries(&asked.iter().collect::<Vec<_>>(), day("2026-11-30"));
         let text = format!("name = \"x\"\n{pasted}\n");
-        assert!(workload::parse(&text, "f").unwrap_err().to_string().contains("it must say something"), "{text}");
+        assert!(
+            workload::parse(&text, "f").unwrap_err().to_string().contains("it must say something"),
+            "{text}"
+        );
         let filled = text.replace("reason = \"\"", "reason = \"r\"").replace("by = \"\"", "by = \"b\"");
         let approvals = workload::parse(&filled, "f").unwrap().approvals;
-        for (today, approved, notes) in [("2026-11-30", true, 0), ("2027-02-28", true, 0), ("2027-03-01", false, 2)] {
+        for (today, approved, notes) in
+            [("2026-11-30", true, 0), ("2027-02-28", true, 0), ("2027-03-01", false, 2)]
+        {
             let judged = judge(&changes, &approvals, day(today));
             assert!(judged.privileges.iter().all(|p| p.approved.is_some() == approved), "{today}");
             assert_eq!(judged.notes.len(), notes, "{today}");
@@ -272,9 +288,9 @@ mod tests {
         };
         // AF_NETLINK is 16, SOCK_RAW 3, SOCK_DGRAM 2; the type may come with flags.
         let arguments = |types: &[u64]| {
-            let with = types.iter().filter_map(|kind| {
-                Cube::of(0, u64::MAX, 16).and(&Cube::of(1, 0xffff_ffff, 0x8_0000 | kind))
-            });
+            let with = types
+                .iter()
+                .filter_map(|kind| Cube::of(0, u64::MAX, 16).and(&Cube::of(1, 0xffff_ffff, 0x8_0000 | kind)));
             Change {
                 kind: Kind::Argument,
                 what: "socket".into(),

@@ -105,7 +105,10 @@ fn gives(old: &str, new: &str) -> bool {
     };
     let is_kept = old_name == new_name || above() == Some(true);
     // An address and a port are no extras.
-    old == new || (is_kept && [MOUNT, TMPFS].iter().any(|kind| new.starts_with(kind)) && new_more.is_subset(&old_more))
+    old == new
+        || (is_kept
+            && [MOUNT, TMPFS].iter().any(|kind| new.starts_with(kind))
+            && new_more.is_subset(&old_more))
 }
 
 /// Puts the limits of last time in place of those that are still right, and returns all that are in force. A limit
@@ -118,7 +121,9 @@ pub fn settle_limits(
 ) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
     let mut settle = |name: String, value: &mut u64, why: Option<&mut String>| {
-        if let Some(kept) = last.get(&name).filter(|kept| **kept != *value && still_right(**kept, *value, headroom)) {
+        if let Some(kept) =
+            last.get(&name).filter(|kept| **kept != *value && still_right(**kept, *value, headroom))
+        {
             *value = *kept;
             if let Some(why) = why {
                 why.push_str("; the limit is the one that it had");
@@ -198,7 +203,9 @@ mod tests {
     #[test]
     fn limits_move_only_when_they_must() {
         // Twice the peak was given. It stays while the peak is below four fifths of it, and above a quarter.
-        for (kept, wanted, stays) in [(100, 100, true), (100, 160, true), (100, 162, false), (100, 51, true), (100, 50, false)] {
+        for (kept, wanted, stays) in
+            [(100, 100, true), (100, 160, true), (100, 162, false), (100, 51, true), (100, 50, false)]
+        {
             assert_eq!(still_right(kept, wanted, 100), stays, "{kept} {wanted}");
         }
         // Without headroom, never below the peak.

@@ -54,10 +54,9 @@ fn answer(outcome: &Outcome) -> String {
         ),
         Verdict::Unproven => "? **It can't be proven that the profiles of this release are right.**".into(),
         Verdict::New => format!("✓ **The first profiles of {folder}.**"),
-        Verdict::Approved => format!(
-            "✓ **{} more, all of them approved.**",
-            counted(number(outcome.added.len()), "privilege")
-        ),
+        Verdict::Approved => {
+            format!("✓ **{} more, all of them approved.**", counted(number(outcome.added.len()), "privilege"))
+        }
         Verdict::Narrowed => format!("✓ **Narrower: {gone} less, and none more.**"),
         Verdict::Unchanged => "✓ **The same privileges as before.**".into(),
     };
@@ -86,7 +85,8 @@ fn added(outcome: &Outcome) -> String {
     let mut out = String::new();
     for privilege in outcome.added.iter().take(SHOWN) {
         let mark = if privilege.approved.is_some() { "✓" } else { "✗" };
-        let access = if privilege.access.is_empty() { String::new() } else { format!(" {}", code(&privilege.access)) };
+        let access =
+            if privilege.access.is_empty() { String::new() } else { format!(" {}", code(&privilege.access)) };
         let _ = write!(out, "- {mark} {} {}{access}", privilege.kind, code(&privilege.what));
         if !privilege.detail.is_empty() {
             let _ = write!(out, ", {}", text(&privilege.detail));
@@ -121,8 +121,9 @@ fn added(outcome: &Outcome) -> String {
 fn evidence(privilege: &Privilege) -> Option<String> {
     let Some(evidence) = &privilege.evidence else {
         // What the container is given has its evidence as the reason.
-        return (privilege.kind != Kind::Rule)
-            .then(|| "no recording tells who needs it: it comes with a rule that stands for more than was seen".into());
+        return (privilege.kind != Kind::Rule).then(|| {
+            "no recording tells who needs it: it comes with a rule that stands for more than was seen".into()
+        });
     };
     let who: Vec<String> = evidence.by.iter().map(|path| code(&path.to_string())).collect();
     let who = if who.is_empty() { "an unknown executable".into() } else { who.join(", ") };
@@ -162,7 +163,8 @@ fn to_approve(outcome: &Outcome) -> String {
 
 fn removed(outcome: &Outcome) -> String {
     let mut out = list(outcome.removed.iter().take(SHOWN).map(|change| {
-        let access = if change.access.is_empty() { String::new() } else { format!(" {}", code(&change.access)) };
+        let access =
+            if change.access.is_empty() { String::new() } else { format!(" {}", code(&change.access)) };
         let file = change.file.as_ref().map_or_else(String::new, |file| format!(", in {}", code(file)));
         format!("{} {}{access}{file}", change.kind, code(&change.what))
     }));
@@ -180,12 +182,32 @@ fn verified(outcome: &Outcome) -> String {
     lines.extend(outcome.blocked.iter().take(SHOWN).map(|blocked| {
         format!("✗ blocked: {}, needed by {}", code(&blocked.what), code(&blocked.needed_by.join(", ")))
     }));
-    lines.extend(outcome.unproven.iter().take(SHOWN).map(|one| format!("? not proven: {}: {}", code(&one.what), text(&one.why))));
+    lines.extend(
+        outcome
+            .unproven
+            .iter()
+            .take(SHOWN)
+            .map(|one| format!("? not proven: {}: {}", code(&one.what), text(&one.why))),
+    );
     let attacks = &outcome.attacks;
     let mark = if attacks.open.is_empty() { "✓" } else { "✗" };
-    lines.push(format!("{mark} {} of {} are denied", grouped(attacks.denied), counted(attacks.checked, "attack")));
-    lines.extend(attacks.open.iter().map(|open| format!("✗ open: {}, by {}: {}", code(&open.name), code(&open.how), text(&open.why))));
-    lines.extend(attacks.unproven.iter().map(|one| format!("? not proven to be denied: {}: {}", code(&one.name), text(&one.why))));
+    lines.push(format!(
+        "{mark} {} of {} are denied",
+        grouped(attacks.denied),
+        counted(attacks.checked, "attack")
+    ));
+    lines.extend(
+        attacks
+            .open
+            .iter()
+            .map(|open| format!("✗ open: {}, by {}: {}", code(&open.name), code(&open.how), text(&open.why))),
+    );
+    lines.extend(
+        attacks
+            .unproven
+            .iter()
+            .map(|one| format!("? not proven to be denied: {}: {}", code(&one.name), text(&one.why))),
+    );
     list(lines)
 }
 
@@ -209,7 +231,9 @@ fn widths(widths: &Widths) -> String {
 fn limits(outcome: &Outcome) -> String {
     let value = |value: Option<u64>| value.map_or_else(|| "none".into(), grouped);
     let moved = outcome.limits.iter().filter(|_| outcome.verdict != Verdict::New);
-    list(moved.map(|limit| format!("{}: {} → {}", code(&limit.name), value(limit.before), value(limit.after))))
+    list(
+        moved.map(|limit| format!("{}: {} → {}", code(&limit.name), value(limit.before), value(limit.after))),
+    )
 }
 
 fn recorded(outcome: &Outcome) -> String {

@@ -161,9 +161,9 @@ fn value<'de, D: serde::Deserializer<'de>, T: clap::ValueEnum>(deserializer: D) 
 pub fn load(folder: &Path) -> Result<Workload> {
     let file = folder.join(FILE);
     let text = fs::read_to_string(&file).map_err(|e| {
-        Error::usage(format!("could not read {}", file.display()))
-            .because(e)
-            .hint("a workload's folder has a workload.toml that says at least name = \"NAME\"; docs/pipeline.md")
+        Error::usage(format!("could not read {}", file.display())).because(e).hint(
+            "a workload's folder has a workload.toml that says at least name = \"NAME\"; docs/pipeline.md",
+        )
     })?;
     parse(&text, &file.display().to_string())
 }

@@ -9,6 +9,8 @@ use crate::recording::{Access, BytePath};
 /// Who did something, how often and when, in which runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Occurrence {
+    /// The recording that has it, by its place among all.
+    pub recording: u32,
     /// What [`Files::runs`] returned for the runs that have it.
     pub runs: u32,
     /// What [`Files::who`] returned for the executables.
@@ -29,6 +31,7 @@ struct Use {
     access: Access,
     owner: Option<bool>,
     linked: bool,
+    recording: u32,
     runs: u32,
     who: u32,
     first_ms: u32,
@@ -88,13 +91,25 @@ impl Files {
         owner: Option<bool>,
         occurrence: Occurrence,
     ) {
-        let Occurrence { runs, who, count, first_ms, last_ms } = occurrence;
+        let Occurrence { recording, runs, who, count, first_ms, last_ms } = occurrence;
         let path = self.keep(path);
         let short = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
         let linked = target.is_some();
         let target = target.map_or_else(Span::default, |target| self.keep(target));
         let (first_ms, last_ms) = (short(first_ms), short(last_ms.max(first_ms)));
-        self.uses.push(Use { path, target, access, owner, linked, runs, who, first_ms, last_ms, count });
+        self.uses.push(Use {
+            path,
+            target,
+            access,
+            owner,
+            linked,
+            recording,
+            runs,
+            who,
+            first_ms,
+            last_ms,
+            count,
+        });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
@@ -135,7 +150,7 @@ impl Files {
     ) {
         let who = self.who(evidence.by.clone());
         let (first_ms, last_ms) = (evidence.first_ms.unwrap_or(0), evidence.last_ms.unwrap_or(0));
-        let occurrence = Occurrence { runs: 0, who, count: evidence.count, first_ms, last_ms };
+        let occurrence = Occurrence { recording: 0, runs: 0, who, count: evidence.count, first_ms, last_ms };
         self.add(path, target, access, owner, occurrence);
         self.sort();
     }
@@ -252,7 +267,8 @@ mod tests {
         let other = files.who(BTreeSet::from(["/bin/b".into()]));
         files.runs(1);
         files.runs(2);
-        let at = |runs, who, first_ms| Occurrence { runs, who, count: 2, first_ms, last_ms: 9 };
+        let at =
+            |runs, who, first_ms| Occurrence { recording: runs, runs, who, count: 2, first_ms, last_ms: 9 };
         files.add(b"/b", None, Access::WRITE, Some(true), at(1, other, 3));
         files.add(b"/a", None, Access::READ, Some(true), at(0, who, 5));
         files.add(b"/b", None, Access::READ, Some(true), at(0, who, 5));

@@ -41,6 +41,15 @@ impl Source {
         &self.name
     }
 
+    /// Where it is, if it is a file that can be read more than once.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path).map(PathBuf::as_path).filter(|path| path.is_file()),
+            #[cfg(feature = "s3")]
+            Place::Object(_) => None,
+        }
+    }
+
     /// Its bytes, as they lie there.
     pub fn open(&self) -> Result<Box<dyn Read>> {
         let unread = |e: std::io::Error| {

@@ -168,13 +168,15 @@ fn target(a: Target, b: Target) -> Target {
     }
 }
 
-/// Containers that were started the same way are one; each start has an id of its own, and may have a name.
+/// Containers that were started the same way are one; each start has an id of its own, and may have a name, and its
+/// engine may have been updated in between.
 fn container(a: Option<Container>, b: Option<Container>) -> Option<Container> {
     let (a, b) = (a?, b?);
     let same = |a: &str, b: &str| if a == b { a.to_owned() } else { String::new() };
     let (id, name) = (same(&a.id, &b.id), same(&a.name, &b.name));
-    let a = Container { id: id.clone(), name: name.clone(), ..a };
-    let b = Container { id, name, ..b };
+    let runtime_version = a.runtime_version.clone().filter(|one| b.runtime_version.as_ref() == Some(one));
+    let a = Container { id: id.clone(), name: name.clone(), runtime_version: runtime_version.clone(), ..a };
+    let b = Container { id, name, runtime_version, ..b };
     (a == b).then_some(a)
 }
 
