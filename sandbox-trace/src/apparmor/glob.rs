@@ -3,7 +3,10 @@
 //! The compiler decides what a profile allows; this reads rules so that two texts can be compared. What it does not
 //! know matches nothing, and is equal to itself alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use super::escape;
 
@@ -76,7 +79,7 @@ impl Glob {
         let mut out = String::new();
         match &self.0 {
             Form::Literal(path) => drop(escape::literal(path, &mut out)),
-            Form::Wide(nodes) => write(nodes, &mut out),
+            Form::Wide(nodes) => write(nodes, false, &mut out),
         }
         out
     }
@@ -321,14 +324,20 @@ fn class(rest: &mut &[u8]) -> Node {
     Node::Class((1..=255).filter(in_it).collect())
 }
 
-fn write(nodes: &[Node], out: &mut String) {
+fn write(nodes: &[Node], in_braces: bool, out: &mut String) {
+    // Between braces a comma means something.
+    let literal_text = |bytes: &[u8], out: &mut String| {
+        let mut text = String::new();
+        escape::literal(bytes, &mut text);
+        out.push_str(&if in_braces { text.replace(',', "\\054") } else { text });
+    };
     let mut literal = Vec::new();
     for node in nodes {
         if let Node::Byte(byte) = node {
             literal.push(*byte);
             continue;
         }
-        escape::literal(&std::mem::take(&mut literal), out);
+        literal_text(&std::mem::take(&mut literal), out);
         match node {
             Node::Byte(_) => {}
             Node::One => out.push('?'),
@@ -338,7 +347,7 @@ fn write(nodes: &[Node], out: &mut String) {
             Node::Either(ways) => {
                 for (at, way) in ways.iter().enumerate() {
                     out.push(if at == 0 { '{' } else { ',' });
-                    write(way, out);
+                    write(way, true, out);
                 }
                 out.push('}');
             }
@@ -349,7 +358,7 @@ fn write(nodes: &[Node], out: &mut String) {
             }
         }
     }
-    escape::literal(&literal, out);
+    literal_text(&literal, out);
 }
 
 fn write_class(class: &[u8], out: &mut String) {
@@ -376,8 +385,9 @@ fn write_class(class: &[u8], out: &mut String) {
 
 /// A byte of a class, where `-` means something.
 fn write_member(byte: u8, out: &mut String) {
-    if byte == b'-' {
-        out.push_str("\\055");
+    if matches!(byte, b'-' | b',') {
+        // Writing to a string does not fail.
+        let _ = write!(out, "\\{byte:03o}");
     } else {
         escape::literal(&[byte], out);
     }

@@ -198,7 +198,10 @@ proptest! {
     fn what_is_not_called_wider_admits_nothing_more(a in rules(), b in rules(), x in 0..4_u64, y in 0..4_u64) {
         use crate::seccomp::{arch::Arch, bpf, compile::compile};
         let (old, new) = (profile(&a.join(",")), profile(&b.join(",")));
-        prop_assume!(!seccomp(&old, &new).widened());
+        // More than a quarter of the cases goes on.
+        if seccomp(&old, &new).widened() {
+            return Ok(());
+        }
         let (old, new) = (compile(&old, false).unwrap(), compile(&new, false).unwrap());
         for nr in [0_u32, 1, 16, 41, 157, 332] {
             let args = [Some(x), Some(y), Some(x ^ y), None, None, None];
