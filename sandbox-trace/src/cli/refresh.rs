@@ -23,8 +23,7 @@ pub struct Args {
     /// The workload's folder, with its workload.toml.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The new recordings: files, folders of them, file:///FOLDER, or s3://BUCKET/PREFIX where it was built with
-    /// `--features s3`.
+    /// The new recordings: files, folders of them, or addresses as `merge` takes them.
     #[arg(long = "recording", required = true, num_args = 1.., value_name = "FILE|FOLDER|URL")]
     recordings: Vec<OsString>,
     /// Change nothing, and tell what would be.

@@ -11,13 +11,17 @@ use crate::{
         self,
         apparmor::ProfileName,
         compose::{self, Reserved},
-        docker::{self, Origin},
+        docker,
         k8s::{self, Profiles},
         systemd::{self, drop_in},
     },
     error::{Error, Result},
     output::NamedFile,
-    policy::{paths, sandbox, syscalls},
+    policy::{
+        paths::{self, AppArmorPolicy},
+        sandbox::{self, Sandbox},
+        syscalls::{self, SyscallPolicy},
+    },
     requirements::Requirements,
     seccomp::runtime::Runtime,
 };
@@ -54,37 +58,21 @@ pub fn make(
     allow_incomplete: bool,
 ) -> Result<Made> {
     let options = &workload.options;
-    let has = |format: Format| options.formats.contains(&format);
-    let calls = |runtime: Runtime| {
-        syscalls::policy(
-            needs,
-            &syscalls::Options {
-                mode: options.args,
-                allow: options.allow.clone(),
-                runtime,
-                no_new_privileges: true,
-                portable: options.portable,
-            },
-        )
-    };
-    let syscalls = calls(workload.runtime)?;
-    let apparmor = paths::policy(
+    let allow = options.allow.clone();
+    let apparmor = paths::Options { generalize: options.generalize, allow, allow_incomplete };
+    let mut maker = Maker {
+        workload,
         needs,
-        &paths::Options { generalize: options.generalize, allow: options.allow.clone(), allow_incomplete },
-    )?;
-    let profile: ProfileName = options.apparmor.as_deref().unwrap_or(&workload.name).parse()?;
-    let mut files = Vec::new();
-    let mut notes: Vec<String> = Vec::new();
-    if has(Format::Seccomp) {
-        files.push(NamedFile::text(SECCOMP, emit::seccomp::json(&syscalls)?));
-        notes.extend(syscalls.notes.iter().cloned());
-    }
-    if has(Format::Apparmor) {
-        files.push(NamedFile::text(APPARMOR, emit::apparmor::text(&apparmor, &profile)));
-        notes.extend(apparmor.notes.iter().chain(&apparmor.gaps).cloned());
-    }
+        apparmor: paths::policy(needs, &apparmor)?,
+        profile: options.apparmor.as_deref().unwrap_or(&workload.name).parse()?,
+        recordings: [recording.to_owned()],
+        files: Vec::new(),
+        notes: Vec::new(),
+        gaps: Vec::new(),
+    };
+    maker.profiles()?;
     let (mut grants, mut limits) = (None, BTreeMap::new());
-    if [Format::Docker, Format::Compose, Format::Kubernetes, Format::Systemd].into_iter().any(has) {
+    if options.formats.iter().any(|format| format.is_of_a_container()) {
         let mut sandbox = sandbox::sandbox(
             needs,
             &sandbox::Options {
@@ -98,69 +86,120 @@ pub fn make(
         )?;
         limits = settings::settle_limits(&mut sandbox, kept, options.headroom);
         grants = Some(settings::grants(&sandbox));
-        notes.extend(sandbox.notes.iter().cloned());
-        let mut gaps = Vec::new();
-        if has(Format::Docker) {
-            let recordings = [recording.to_owned()];
-            let origin = Origin { recordings: &recordings, seccomp: SECCOMP, apparmor: &profile };
-            files.push(NamedFile::script(DOCKER, docker::script(&sandbox, origin)?));
-        }
-        if has(Format::Compose) {
-            let recordings = [recording.to_owned()];
-            let origin = compose::Origin {
-                recordings: &recordings,
-                seccomp: SECCOMP,
-                apparmor: Some(&profile),
-                // What it used on average is another in each run.
-                reserved: Reserved::default(),
-            };
-            files.push(NamedFile::text(COMPOSE, compose::file(&sandbox, origin)?));
-        }
-        if has(Format::Kubernetes) {
-            let runtime = if workload.runtime == Runtime::Docker { Runtime::Runc } else { workload.runtime };
-            if sandbox.image.is_none() {
-                return Err(Error::usage("no recording tells of an image, and a Pod has one")
-                    .hint("name it in workload.toml: [options] image = \"…\""));
-            }
-            let objects = k8s::objects(&k8s::Parts {
-                needs,
-                sandbox: &sandbox,
-                syscalls: &calls(runtime)?,
-                apparmor: &apparmor,
-                namespace: None,
-                profiles: Profiles::Operator,
-                profile: profile.as_str(),
-            })?;
-            let named = |(name, text): &(&'static str, String)| {
-                NamedFile::text(&format!("kubernetes/{name}"), text.as_str())
-            };
-            files.extend(objects.files.iter().map(named));
-            notes.extend(objects.notes);
-            gaps.extend(objects.gaps);
-        }
-        if has(Format::Systemd) {
-            let drop_in = drop_in(&systemd::Parts {
-                needs,
-                sandbox: &sandbox,
-                syscalls: &calls(Runtime::None)?,
-                apparmor: Some(&profile),
-            });
-            let name = format!("systemd/{}.service.d/50-sandbox.conf", sandbox.name);
-            files.push(NamedFile::text(&name, drop_in.text()));
-            notes.extend(drop_in.notes);
-            gaps.extend(drop_in.gaps);
-        }
-        if !gaps.is_empty() && !allow_incomplete {
-            return Err(Error::incomplete(gaps.join("\n  ")).hint(
-                "leave the format out of workload.toml, or what it can't say with --allow-incomplete",
-            ));
-        }
-        notes.extend(gaps);
+        maker.containers(&sandbox)?;
     }
+    let Maker { mut files, mut notes, gaps, .. } = maker;
+    if !gaps.is_empty() && !allow_incomplete {
+        return Err(Error::incomplete(gaps.join("\n  "))
+            .hint("leave the format out of workload.toml, or what it can't say with --allow-incomplete"));
+    }
+    notes.extend(gaps);
     files.sort_by(|a, b| a.name.cmp(&b.name));
     notes.sort();
     notes.dedup();
     Ok(Made { files, grants, limits, notes })
+}
+
+/// Files in the making.
+struct Maker<'a> {
+    workload: &'a Workload,
+    needs: &'a Requirements,
+    apparmor: AppArmorPolicy,
+    profile: ProfileName,
+    recordings: [String; 1],
+    files: Vec<NamedFile>,
+    notes: Vec<String>,
+    /// What is needed and a format can't say.
+    gaps: Vec<String>,
+}
+
+impl Maker<'_> {
+    fn has(&self, format: Format) -> bool {
+        self.workload.options.formats.contains(&format)
+    }
+
+    fn calls(&self, runtime: Runtime) -> Result<SyscallPolicy> {
+        let options = &self.workload.options;
+        syscalls::policy(
+            self.needs,
+            &syscalls::Options {
+                mode: options.args,
+                allow: options.allow.clone(),
+                runtime,
+                no_new_privileges: true,
+                portable: options.portable,
+            },
+        )
+    }
+
+    fn profiles(&mut self) -> Result<()> {
+        let syscalls = self.calls(self.workload.runtime)?;
+        if self.has(Format::Seccomp) {
+            self.files.push(NamedFile::text(SECCOMP, emit::seccomp::json(&syscalls)?));
+            self.notes.extend(syscalls.notes);
+        }
+        if self.has(Format::Apparmor) {
+            self.files.push(NamedFile::text(APPARMOR, emit::apparmor::text(&self.apparmor, &self.profile)));
+            self.notes.extend(self.apparmor.notes.iter().chain(&self.apparmor.gaps).cloned());
+        }
+        Ok(())
+    }
+
+    fn containers(&mut self, sandbox: &Sandbox) -> Result<()> {
+        self.notes.extend(sandbox.notes.iter().cloned());
+        let (recordings, profile) = (&self.recordings, &self.profile);
+        if self.has(Format::Docker) {
+            let origin = docker::Origin { recordings, seccomp: SECCOMP, apparmor: profile };
+            self.files.push(NamedFile::script(DOCKER, docker::script(sandbox, origin)?));
+        }
+        if self.has(Format::Compose) {
+            // What it used on average is another in each run: nothing is reserved.
+            let reserved = Reserved::default();
+            let origin = compose::Origin { recordings, seccomp: SECCOMP, apparmor: Some(profile), reserved };
+            self.files.push(NamedFile::text(COMPOSE, compose::file(sandbox, origin)?));
+        }
+        if self.has(Format::Kubernetes) {
+            self.kubernetes(sandbox)?;
+        }
+        if self.has(Format::Systemd) {
+            let drop_in = drop_in(&systemd::Parts {
+                needs: self.needs,
+                sandbox,
+                syscalls: &self.calls(Runtime::None)?,
+                apparmor: Some(&self.profile),
+            });
+            let name = format!("systemd/{}.service.d/50-sandbox.conf", sandbox.name);
+            self.files.push(NamedFile::text(&name, drop_in.text()));
+            self.notes.extend(drop_in.notes);
+            self.gaps.extend(drop_in.gaps);
+        }
+        Ok(())
+    }
+
+    fn kubernetes(&mut self, sandbox: &Sandbox) -> Result<()> {
+        if sandbox.image.is_none() {
+            return Err(Error::usage("no recording tells of an image, and a Pod has one")
+                .hint("name it in workload.toml: [options] image = \"…\""));
+        }
+        let runtime = self.workload.runtime;
+        let objects = k8s::objects(&k8s::Parts {
+            needs: self.needs,
+            sandbox,
+            // The kubelet calls no Docker.
+            syscalls: &self.calls(if runtime == Runtime::Docker { Runtime::Runc } else { runtime })?,
+            apparmor: &self.apparmor,
+            namespace: None,
+            profiles: Profiles::Operator,
+            profile: self.profile.as_str(),
+        })?;
+        let named = |(name, text): &(&'static str, String)| {
+            NamedFile::text(&format!("kubernetes/{name}"), text.as_str())
+        };
+        self.files.extend(objects.files.iter().map(named));
+        self.notes.extend(objects.notes);
+        self.gaps.extend(objects.gaps);
+        Ok(())
+    }
 }
 
 /// Whether two texts of a format whose comments begin with `#` differ in their comments alone: those tell how often

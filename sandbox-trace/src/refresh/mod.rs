@@ -235,17 +235,17 @@ fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) ->
     if kept.exists() {
         add(&kept, &mut |_| ())?;
     }
-    let mut merged = merger.finish()?;
+    let mut whole = merger.finish()?;
     if let Some(last) = workload.options.last {
-        merged = recording::keep_last(merged, last.get());
+        whole = recording::keep_last(whole, last.get());
     }
     // Another image than the last release's, another mount: the container is this release's.
     let (container, notes) = newest_container(&new);
-    merged.target.container = container.or(merged.target.container);
+    whole.target.container = container.or(whole.target.container);
     outcome.notes.extend(notes);
-    outcome.runs = merged.run_count();
+    outcome.runs = whole.run_count();
     let path = question.work.join(RECORDING);
-    recording::save(&merged, &path)?;
+    recording::save(&whole, &path)?;
     Ok(path)
 }
 

@@ -228,7 +228,7 @@ pub fn entries(privileges: &[&Privilege], today: Date) -> String {
         };
         // Text alone: it can always be written.
         let text = toml::to_string(&entry).unwrap_or_default();
-        out += &format!("[[approval]]\n{text}expires = {}\n\n", today.in_three_months());
+        out.extend(["[[approval]]\n", &text, "expires = ", &today.in_three_months().to_string(), "\n\n"]);
     }
     out.trim_end().to_owned()
 }

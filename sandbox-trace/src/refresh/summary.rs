@@ -266,7 +266,7 @@ fn files(outcome: &Outcome) -> String {
 }
 
 fn list(lines: impl IntoIterator<Item = String>) -> String {
-    lines.into_iter().map(|line| format!("- {line}\n")).collect()
+    lines.into_iter().flat_map(|line| ["- ".to_owned(), line, "\n".to_owned()]).collect()
 }
 
 fn more(out: &mut String, all: usize) {

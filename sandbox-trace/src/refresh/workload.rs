@@ -104,6 +104,13 @@ pub enum Format {
     Systemd,
 }
 
+impl Format {
+    /// Whether it says how a container or a service is started. Its profiles are files beside it.
+    pub fn is_of_a_container(self) -> bool {
+        !matches!(self, Self::Seccomp | Self::Apparmor)
+    }
+}
+
 /// A person's word that a new privilege is right.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -175,6 +182,13 @@ pub fn parse(text: &str, name: &str) -> Result<Workload> {
         Error::usage(format!("{name}{place}: {}", printable(e.message())))
             .hint("docs/pipeline.md lists what a workload.toml may say")
     })?;
+    let formats = &workload.options.formats;
+    let whole = formats.contains(&Format::Seccomp) && formats.contains(&Format::Apparmor);
+    if formats.is_empty() || (!whole && formats.iter().any(|format| format.is_of_a_container())) {
+        // Both are what is proven and compared.
+        return Err(Error::usage(format!("{name}: formats lacks the profiles that the others name"))
+            .hint("list \"seccomp\" and \"apparmor\" too"));
+    }
     let list = workload.options.must_deny.as_deref().map(Path::new);
     if list.is_some_and(|list| !list.components().all(|part| matches!(part, Component::Normal(_)))) {
         return Err(Error::usage(format!("{name}: must-deny names a file outside of the workload's folder"))
@@ -199,7 +213,7 @@ mod tests {
 name = "agent"
 runtime = "crun"
 [options]
-formats = ["seccomp", "kubernetes"]
+formats = ["seccomp", "apparmor", "kubernetes"]
 args = "strict"
 generalize = "exact"
 last = 5
@@ -215,7 +229,7 @@ expires = 2027-01-31
     fn a_workload_is_read() {
         let workload = parse(WHOLE, "workload.toml").unwrap();
         assert_eq!(workload.runtime, Runtime::Crun);
-        assert_eq!(workload.options.formats, [Format::Seccomp, Format::Kubernetes].into());
+        assert_eq!(workload.options.formats, [Format::Seccomp, Format::Apparmor, Format::Kubernetes].into());
         assert_eq!((workload.options.headroom, workload.options.last.unwrap().get()), (100, 5));
         assert_eq!(workload.approvals.first().unwrap().expires.to_string(), "2027-01-31");
         assert_eq!(parse("name = \"x\"", "f").unwrap().options, Options::default());
@@ -230,6 +244,7 @@ expires = 2027-01-31
             ("by = \"ada\"", "by = \" \"", "line 13, column 6: it must say something"),
             ("expires = 2027-01-31", "expires = 2027-01-31T00:00:00Z", "line 14, column 11"),
             ("expires = 2027-01-31", "", "missing field `expires`"),
+            ("\"apparmor\", ", "", "formats lacks"),
             ("last = 5", "must-deny = \"../x\"", "outside"),
         ] {
             let error = parse(&WHOLE.replace(from, to), "workload.toml").unwrap_err().to_string();

@@ -44,7 +44,7 @@ impl Source {
     /// Where it is, if it is a file that can be read more than once.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
-            Place::File(path) => Some(path).map(PathBuf::as_path).filter(|path| path.is_file()),
+            Place::File(path) => Some(path.as_path()).filter(|path| path.is_file()),
             #[cfg(feature = "s3")]
             Place::Object(_) => None,
         }
