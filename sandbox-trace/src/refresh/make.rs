@@ -11,8 +11,7 @@ use crate::{
         self,
         apparmor::ProfileName,
         compose::{self, Reserved},
-        docker,
-        k8s::{self, Profiles},
+        docker, k8s,
         systemd::{self, drop_in},
     },
     error::{Error, Result},
@@ -189,7 +188,7 @@ impl Maker<'_> {
             syscalls: &self.calls(if runtime == Runtime::Docker { Runtime::Runc } else { runtime })?,
             apparmor: &self.apparmor,
             namespace: None,
-            profiles: Profiles::Operator,
+            profiles: self.workload.options.kubernetes,
             profile: self.profile.as_str(),
         })?;
         let named = |(name, text): &(&'static str, String)| {
@@ -203,16 +202,25 @@ impl Maker<'_> {
 }
 
 /// Whether two texts of a format whose comments begin with `#` differ in their comments alone: those tell how often
-/// something was seen, which is different after each run.
+/// something was seen, which is different after each run. So is what a Pod asks a node to keep for it, which gives it
+/// nothing.
 pub fn same_but_comments(name: &str, old: &[u8], new: &[u8]) -> bool {
-    let lines = |text: &[u8]| -> Vec<Vec<u8>> {
-        text.split(|byte| *byte == b'\n')
-            .filter(|line| !line.trim_ascii_start().starts_with(b"#"))
-            .map(<[u8]>::to_vec)
-            .collect()
-    };
     let has_comments = Path::new(name).extension().is_none_or(|ending| ending != "json");
-    old == new || (has_comments && lines(old) == lines(new))
+    old == new || (has_comments && meaning(old) == meaning(new))
+}
+
+fn meaning(text: &[u8]) -> Vec<&[u8]> {
+    let mut requests: Option<usize> = None;
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+    let counts = |line: &&[u8]| {
+        let indent = line.len() - line.trim_ascii_start().len();
+        if requests.is_some_and(|block| indent > block) {
+            return false;
+        }
+        requests = (line.trim_ascii() == b"requests:").then_some(indent);
+        true
+    };
+    lines.filter(counts).collect()
 }
 
 #[cfg(test)]
@@ -224,6 +232,10 @@ mod tests {
         let same = |old: &str, new: &str| same_but_comments("x.sh", old.as_bytes(), new.as_bytes());
         assert!(same("#!/bin/sh\n# seen 3 times\nrun\n", "#!/bin/sh\n# seen 4 times\n  # more\nrun\n"));
         assert!(!same("run a\n", "run b\n") && !same("run # a\n", "run # b\n"));
+        let pod = |cpu: &str, more: &str| {
+            format!("  resources:\n    requests:\n      cpu: {cpu}\n    limits:\n      cpu: 1{more}\n")
+        };
+        assert!(same(&pod("118m", ""), &pod("123m", "")) && !same(&pod("118m", ""), &pod("118m", "0")));
         assert!(!same_but_comments("x.json", b"# a\n", b"# b\n"));
     }
 }

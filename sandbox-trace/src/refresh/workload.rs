@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::date::Date;
 use crate::{
+    emit::k8s::Profiles,
     error::{Error, Result},
     policy::{arguments::Mode, generalize::Generalization},
     recording::printable,
@@ -64,6 +65,9 @@ pub struct Options {
     pub headroom: u32,
     /// What none of the last so many runs needed is dropped.
     pub last: Option<NonZeroU32>,
+    /// Who brings the profiles to the nodes of a cluster.
+    #[serde(deserialize_with = "value")]
+    pub kubernetes: Profiles,
     /// A list of attacks that the files must deny, in this folder; without one the built-in list is taken.
     pub must_deny: Option<String>,
 }
@@ -81,6 +85,7 @@ impl Default for Options {
             user: None,
             headroom: 100,
             last: None,
+            kubernetes: Profiles::Operator,
             must_deny: None,
         }
     }
