@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     recording::{
         self, Access, BytePath, Container, Credential, ExecutableIndex, FileAccess, NetworkUse, Recording,
-        Resources,
+        Resources, RunSet,
     },
 };
 
@@ -200,7 +200,15 @@ pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
                 fold.renamed(&file.path()?, file.access);
             }
             if asked {
-                fold.file(&file.path()?, file.link_target(), file.access, file.owner, &file.by, at);
+                fold.file(
+                    &file.path()?,
+                    file.link_target(),
+                    file.access,
+                    file.owner,
+                    &file.by,
+                    file.runs.as_ref(),
+                    at,
+                );
             } else if missed {
                 fold.missed(&file.path()?);
             }
@@ -217,13 +225,20 @@ struct Fold {
     out: Requirements,
     /// The executables that accesses of the present recording name, by their indices: resolved when its list is known.
     who: HashMap<Vec<ExecutableIndex>, u32>,
-    /// Which recording is being folded.
-    position: u32,
+    /// The same of the runs that have an access, of a merged recording; absent are all.
+    seen: HashMap<Option<RunSet>, u32>,
+    /// How many runs were folded before the present recording's.
+    runs: u32,
     /// Whether it has file accesses.
     has_files: bool,
 }
 
 impl Fold {
+    /// Which recording is being folded, by its place among all.
+    fn position(&self) -> u32 {
+        u32::try_from(self.out.runs.len()).unwrap_or(u32::MAX)
+    }
+
     fn file(
         &mut self,
         path: &[u8],
@@ -231,8 +246,10 @@ impl Fold {
         access: Access,
         owner: Option<bool>,
         by: &[ExecutableIndex],
+        runs: Option<&RunSet>,
         (count, first_ms, last_ms): Often,
     ) {
+        let recording = self.position();
         let files = &mut self.out.files;
         let who = if let Some(known) = self.who.get(by) {
             *known
@@ -241,7 +258,11 @@ impl Fold {
             self.who.insert(by.to_vec(), new);
             new
         };
-        let occurrence = Occurrence { recording: self.position, who, count, first_ms, last_ms };
+        let runs = match (runs, self.seen.get(&runs.cloned())) {
+            (_, Some(known)) => *known,
+            (runs, None) => *self.seen.entry(runs.cloned()).or_insert(files.runs(0)),
+        };
+        let occurrence = Occurrence { recording, runs, who, count, first_ms, last_ms };
         files.add(path, target, access, owner, occurrence);
         self.has_files = true;
     }
@@ -299,11 +320,21 @@ impl Fold {
             }
         }
         for file in recording.files.iter().chain(failed) {
-            let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, .. } = file;
+            let FileAccess { path, link_target, access, owner, count, first_ms, last_ms, by, runs, .. } =
+                file;
             let target = link_target.as_ref().map(BytePath::as_bytes);
-            self.file(path.as_bytes(), target, *access, *owner, by, (*count, *first_ms, *last_ms));
+            self.file(
+                path.as_bytes(),
+                target,
+                *access,
+                *owner,
+                by,
+                runs.as_ref(),
+                (*count, *first_ms, *last_ms),
+            );
         }
-        fold_one(&mut self.out, (self.position, recording));
+        let at = (self.position(), recording);
+        fold_one(&mut self.out, at);
         self.out.runs.push(Run {
             name: name.to_owned(),
             duration_ms: recording.duration_ms,
@@ -314,12 +345,17 @@ impl Fold {
             credentials: recording.own_credentials(),
             resources: recording.resources.clone(),
         });
-        refused::add_sockets(&mut self.out, (self.position, recording));
+        refused::add_sockets(&mut self.out, at);
         for (indices, who) in self.who.drain() {
             let by = indices.iter().map(|index| recording.executable(*index).clone()).collect();
             self.out.files.resolve(who, by);
         }
-        self.position = self.position.saturating_add(1);
+        for (runs, place) in self.seen.drain() {
+            let bits = recording.seen_in(runs.as_ref());
+            let bits = bits.iter().fold(0, |all, run| all | 1_u64 << (self.runs.wrapping_add(run) % 64));
+            self.out.files.resolve_runs(place, bits);
+        }
+        self.runs = self.runs.wrapping_add(recording.run_count());
         self.has_files = false;
         Ok(())
     }

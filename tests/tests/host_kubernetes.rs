@@ -52,6 +52,39 @@ fn as_json(file: &Path) -> Result<Vec<Value>> {
 }
 
 #[test]
+fn the_manifests_of_a_fleet_are_valid() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fleet");
+    let dir = tempfile::tempdir()?;
+    for name in ["daemonset.yaml", "job.yaml"] {
+        let file = folder.join(name);
+        for version in VERSIONS {
+            let output = validate(&file, version)?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{version} {name}: {said}");
+        }
+        let objects = as_json(&file)?;
+        let container = &objects.first().context("no object")?["spec"]["template"]["spec"]["containers"][0];
+        // What `doctor` asks for, and the one to write a folder of the node's.
+        let wanted = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "DAC_OVERRIDE"];
+        ensure!(
+            container["securityContext"]["capabilities"]["add"] == serde_json::json!(wanted),
+            "{container}"
+        );
+        // The command line is one that the product takes.
+        let line = container["args"][0].as_str().context("no command")?.replace("\\\n", " ");
+        let words = line.split_whitespace().skip_while(|word| *word != "sandbox-trace").skip(1);
+        let words: Vec<&str> = words.take_while(|word| *word != "||" && *word != "-o").collect();
+        let output = command::run(Command::new(binary()?).args(&words).arg("--no-such-option"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(said.contains("unexpected argument '--no-such-option'"), "{words:?}: {said}");
+        let bad = dir.path().join(name);
+        fs::write(&bad, fs::read_to_string(&file)?.replace("hostPID:", "hostPIDs:"))?;
+        ensure!(!validate(&bad, VERSIONS[1])?.status.success(), "the validator takes what is no property");
+    }
+    Ok(())
+}
+
+#[test]
 fn every_object_is_valid_to_its_schema() -> Result<()> {
     command::require_root()?;
     let dir = tempfile::tempdir()?;

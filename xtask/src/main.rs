@@ -3,9 +3,9 @@
 mod bench;
 mod build_ebpf;
 mod demo;
-mod examples;
 mod dist;
 mod docs;
+mod examples;
 mod process;
 mod provenance;
 mod runtime_bases;

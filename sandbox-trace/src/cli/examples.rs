@@ -69,6 +69,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "emit-compose",
+        &[
+            example(
+                "A compose file with both profiles beside it",
+                "sandbox-trace emit-compose run1.json run2.json -o sandbox/",
+            ),
+            example(
+                "Harden the one that is there, and keep its comments",
+                "sandbox-trace emit-compose run1.json --in compose.yaml --service agent --in-place",
+            ),
+        ],
+    ),
+    (
         "emit-k8s",
         &[
             example(
@@ -126,8 +139,47 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "diff",
+        &[
+            example("What does the new release need more?", "sandbox-trace diff old.json.zst new.json"),
+            example(
+                "What does the new profile let through, and who needs it? For a pull request",
+                "sandbox-trace diff old/seccomp.json seccomp.json --recording run1.json --markdown",
+            ),
+        ],
+    ),
+    (
+        "report",
+        &[
+            example(
+                "A page to print and sign",
+                "sandbox-trace report run1.json --seccomp seccomp.json --apparmor my-agent.profile -o report.html",
+            ),
+            example("The same here and now", "sandbox-trace report run1.json --text"),
+        ],
+    ),
+    (
         "merge",
-        &[example("The runs of a week", "sandbox-trace merge mon.json tue.json wed.json -o week.json.zst")],
+        &[
+            example("The runs of a week", "sandbox-trace merge mon.json tue.json wed.json -o week.json.zst"),
+            example(
+                "A folder of recordings; what the last ten runs no longer needed is listed",
+                "sandbox-trace merge recordings/ --stale 10 -o agent.json.zst",
+            ),
+        ],
+    ),
+    (
+        "refresh",
+        &[
+            example(
+                "What would this release change?",
+                "sandbox-trace refresh profiles/my-agent --recording run1.json --check",
+            ),
+            example(
+                "Write it, if it is no wider or what is wider is approved",
+                "sandbox-trace refresh profiles/my-agent --recording run1.json run2.json",
+            ),
+        ],
     ),
     (
         "probe",

@@ -2,8 +2,8 @@
 
 mod audit;
 mod compose_file;
-mod diff;
 mod config;
+mod diff;
 mod doctor;
 mod emit_apparmor;
 mod emit_compose;
@@ -17,6 +17,7 @@ mod live;
 mod merge;
 mod probe;
 mod record;
+mod refresh;
 mod report;
 mod run;
 mod sandbox;
@@ -85,6 +86,8 @@ enum Command {
     Report(Box<report::Args>),
     /// Unite recordings of one workload into one.
     Merge(merge::Args),
+    /// Make a workload's profiles anew, prove them, and write them if they are no wider or what is wider is approved.
+    Refresh(refresh::Args),
     /// Try, from inside a running container, what its confinement stops.
     Probe(probe::Args),
     /// Run a command under a seccomp profile.
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::main(context, &args),
         Command::Report(args) => report::main(context, &args),
         Command::Merge(args) => merge::main(context, &args),
+        Command::Refresh(args) => refresh::main(context, &args),
         Command::Probe(args) => probe::main(context, args),
         Command::Run(args) => return run::main(args),
         Command::Audit(args) => audit::main(context, &args),

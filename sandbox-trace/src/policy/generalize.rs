@@ -78,7 +78,7 @@ pub fn rules(needs: &Requirements, level: Generalization) -> Generalized {
     let mut pairs = Vec::new();
     for need in needs.files.iter() {
         let mut access = need.access();
-        let recordings = need.recordings().fold(0, |set, position| set | 1_u64 << (position % 64));
+        let recordings = need.runs();
         if let Some(why) = [Some(need.path()), need.target()]
             .into_iter()
             .flatten()

@@ -2,7 +2,7 @@
 //!
 //! Paths are ids of [`Strings`]; an access becomes a [`FileAccess`] only while it is written.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{
     counts::{FactId, Often, Tallies},
@@ -174,5 +174,7 @@ fn access(strings: &Strings, print: &dyn Print, key: FileKey, file: &File, often
         first_ms,
         last_ms: often.last_ms(first_ms),
         by: print.by(&file.seen),
+        runs: None,
+        accesses: BTreeMap::new(),
     }
 }

@@ -42,6 +42,7 @@ mod strings;
 mod target;
 mod warnings;
 
+pub use self::clock::rfc3339;
 pub use self::collect::Boundary;
 pub use self::confinement::{Confinement, confinement};
 pub use self::in_force::{InForce, Status, filter as filter_of, in_force, in_force_of, locate};

@@ -215,6 +215,7 @@ impl Facts {
                             first_ms: names.milliseconds(tuple.seen.first_ns),
                             last_ms: tuple.often.last_ms(names.milliseconds(tuple.seen.first_ns)),
                             by: names.by(&tuple.seen),
+                            runs: None,
                             refused: !tuple.passed,
                         })
                         .collect(),
@@ -234,6 +235,7 @@ impl Facts {
                     first_ms: names.milliseconds(call.seen.first_ns),
                     last_ms,
                     by: names.by(&call.seen),
+                    runs: None,
                 }
             })
             .collect();
@@ -252,6 +254,7 @@ impl Facts {
                 first_ms: names.milliseconds(socket.seen.first_ns),
                 last_ms: socket.often.last_ms(names.milliseconds(socket.seen.first_ns)),
                 by: names.by(&socket.seen),
+                runs: None,
             };
             if errno == 0 { recording.network.push(usage) } else { recording.failed.network.push(usage) }
         }
@@ -278,12 +281,13 @@ impl Facts {
                 first_ms: names.milliseconds(capability.seen.first_ns),
                 last_ms: capability.often.last_ms(names.milliseconds(capability.seen.first_ns)),
                 by: names.by(&capability.seen),
+                runs: None,
             })
             .collect();
         recording.credentials = self
             .credentials
             .into_iter()
-            .map(|((uid, gid), by)| Credential { uid, gid, by: names.indices(by.iter()) })
+            .map(|((uid, gid), by)| Credential { uid, gid, by: names.indices(by.iter()), runs: None })
             .collect();
     }
 }

@@ -492,6 +492,7 @@ impl<'a> Session<'a> {
             warnings: Vec::new(),
             started: rfc3339(began.time),
             duration_ms: u64::try_from(began.instant.elapsed().as_millis()).unwrap_or(u64::MAX),
+            runs: Vec::new(),
             host: self.host(),
             target: self.target(boundary, ended),
             executables: Vec::new(),

@@ -61,6 +61,11 @@ impl Access {
         Self(0)
     }
 
+    /// The permissions as bits, in the order of the letters.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {

@@ -31,6 +31,9 @@ pub struct Container {
     /// The program that makes containers, for an engine that has several: `runc`, `crun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci_runtime: Option<String>,
+    /// The versions of its engine and of what that runs containers with: `Engine 27.1.1, containerd 1.7.19, runc 1.1.13`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_version: Option<String>,
     /// Whether its engine runs without root on the host: its root is another user's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootless: Option<bool>,

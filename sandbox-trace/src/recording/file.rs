@@ -46,28 +46,33 @@ fn collect(read: impl FnOnce(&mut Each<'_>) -> Result<Recording>) -> Result<Reco
 
 /// As [`load`], but the file accesses are given to `each` one by one, in the order of the file, and not kept.
 pub fn load_each(path: &Path, each: &mut Each<'_>) -> Result<Recording> {
-    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     let name = path.display().to_string();
-    let unread = |e: std::io::Error| {
-        Error::usage(format!("could not read the recording {name}"))
-            .because(e)
-            .hint("make one with `sandbox-trace record -o FILE`")
-    };
-    let mut source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(File::open(path).map_err(unread)?)
-    };
+    if path == Path::new("-") {
+        return read_each(std::io::stdin().lock(), &name, each);
+    }
+    read_each(File::open(path).map_err(|e| unread(&name, e))?, &name, each)
+}
+
+/// As [`load_each`], of bytes from anywhere; `name` is what messages call them.
+pub fn read_each(mut source: impl Read, name: &str, each: &mut Each<'_>) -> Result<Recording> {
+    const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let unread = |e| unread(name, e);
     let mut start = Vec::new();
     source.by_ref().take(ZSTANDARD.len() as u64).read_to_end(&mut start).map_err(unread)?;
     let packed = start == ZSTANDARD;
     let whole = std::io::Cursor::new(start).chain(source);
     if packed {
         let decoder = zstd::Decoder::new(whole).map_err(unread)?;
-        read(decoder.take(MAX_BYTES), &name, each)
+        read(decoder.take(MAX_BYTES), name, each)
     } else {
-        read(whole, &name, each)
+        read(whole, name, each)
     }
+}
+
+fn unread(name: &str, error: std::io::Error) -> Error {
+    Error::usage(format!("could not read the recording {name}"))
+        .because(error)
+        .hint("make one with `sandbox-trace record -o FILE`")
 }
 
 fn read(source: impl Read, name: &str, each: &mut Each<'_>) -> Result<Recording> {

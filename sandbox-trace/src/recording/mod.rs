@@ -9,6 +9,7 @@ mod container;
 mod file;
 mod merge;
 mod reading;
+mod runs;
 #[cfg(test)]
 pub(crate) mod samples;
 mod stream;
@@ -22,9 +23,10 @@ pub use self::{
     access::Access,
     bytes::{BytePath, printable},
     container::{Container, Healthcheck, ImageDefaults, Limits, Mount, Port},
-    file::{from_json, load, load_each, save, save_streamed, to_json},
-    merge::merge,
+    file::{from_json, load, load_each, read_each, save, save_streamed, to_json},
+    merge::{Batch, Merger, Stale, StaleFact, keep_last, merge, stale},
     reading::{FileRef, List},
+    runs::{MergedRun, RunSet},
     user_namespace::{IdRange, UserNamespace},
 };
 
@@ -52,6 +54,9 @@ pub struct Recording {
     pub started: String,
     /// How long it took.
     pub duration_ms: u64,
+    /// The runs that a merged recording is made of; empty in all others, which are one run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<MergedRun>,
     /// The machine that it was made on.
     pub host: Host,
     /// What was recorded.
@@ -197,6 +202,9 @@ pub struct Syscall {
     pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
 }
 
 /// A system call that a filter refused while it was recorded.
@@ -226,6 +234,9 @@ pub struct ArgTuple {
     pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
     /// True if a filter refused every call with these arguments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -263,6 +274,12 @@ pub struct FileAccess {
     pub last_ms: u64,
     /// Who made it.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
+    /// What was done with it by run, where the runs of a merged recording differ in that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accesses: BTreeMap<Access, RunSet>,
 }
 
 /// A use of a socket.
@@ -300,6 +317,9 @@ pub struct NetworkUse {
     pub last_ms: u64,
     /// Who did it.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
 }
 
 /// A capability that the kernel asked for on the target's behalf.
@@ -330,6 +350,9 @@ pub struct CapabilityUse {
     pub last_ms: u64,
     /// Who asked.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
 }
 
 /// A user and group id that the target ran with, as the target's user namespace does not change them: the
@@ -342,6 +365,9 @@ pub struct Credential {
     pub gid: u32,
     /// Who ran so.
     pub by: Vec<ExecutableIndex>,
+    /// The runs of a merged recording that have it; absent if all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunSet>,
 }
 
 /// How many distinct facts there were by a time.
@@ -368,7 +394,7 @@ impl Saturation {
 }
 
 /// Peaks over the recording; absent where the host has no controller for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Resources {
     /// Peak of the memory charged to the cgroup, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,12 +4,12 @@
 //! The text of all but the accesses is copied (with the line breaks of what is left out, so that an error names the
 //! right line) and read at the end: unknown fields, their order and their faults are serde's business.
 
-use std::{borrow::Cow, io::Read};
+use std::{borrow::Cow, collections::BTreeMap, io::Read};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Access, BytePath, ExecutableIndex, FileAccess};
+use super::{Access, BytePath, ExecutableIndex, FileAccess, RunSet};
 
 /// How much is read at once.
 const BLOCK: usize = 1 << 20;
@@ -43,6 +43,12 @@ pub struct FileRef<'a> {
     pub last_ms: u64,
     /// As in [`FileAccess`].
     pub by: Vec<ExecutableIndex>,
+    /// As in [`FileAccess`].
+    #[serde(default)]
+    pub runs: Option<RunSet>,
+    /// As in [`FileAccess`].
+    #[serde(default)]
+    pub accesses: BTreeMap<Access, RunSet>,
 }
 
 impl FileRef<'_> {
@@ -60,6 +66,16 @@ impl FileRef<'_> {
     pub fn is_renamed(&self) -> bool {
         // An operation's name is a word: it stands for itself in JSON.
         self.operations.get().contains("\"rename\"")
+    }
+
+    /// The operations, as the file has them.
+    pub fn operations_text(&self) -> &str {
+        self.operations.get()
+    }
+
+    /// Who refused it.
+    pub fn refused_by(&self) -> Option<&str> {
+        self.refused_by.as_deref()
     }
 
     /// The operations.
@@ -81,6 +97,8 @@ impl FileRef<'_> {
             first_ms: self.first_ms,
             last_ms: self.last_ms,
             by: self.by.clone(),
+            runs: self.runs.clone(),
+            accesses: self.accesses.clone(),
         })
     }
 }
@@ -401,6 +419,8 @@ mod tests {
                 first_ms: 1,
                 last_ms: 2,
                 by: vec![0],
+                runs: None,
+                accesses: BTreeMap::new(),
             };
             if failed { out.failed.files.push(file) } else { out.files.push(file) }
         }

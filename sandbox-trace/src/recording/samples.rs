@@ -12,6 +12,7 @@ pub(crate) fn calls(names: &[&str]) -> Recording {
         warnings: vec![],
         started: "2025-01-01T00:00:00Z".into(),
         duration_ms: 1000,
+        runs: vec![],
         host: Host {
             observed: crate::requirements::KINDS.map(String::from).to_vec(),
             arch: "x86_64".into(),
@@ -53,6 +54,7 @@ pub(crate) fn add(recording: &mut Recording, arch: &str, name: &str, tuples: &[&
                 first_ms: 10,
                 last_ms: 20,
                 by: vec![0],
+                runs: None,
                 refused: false,
             })
             .collect(),
@@ -62,6 +64,7 @@ pub(crate) fn add(recording: &mut Recording, arch: &str, name: &str, tuples: &[&
         first_ms: 10,
         last_ms: 20,
         by: vec![0],
+        runs: None,
     });
     recording.normalize();
 }

@@ -49,6 +49,7 @@ where
             warnings,
             started,
             duration_ms,
+            runs,
             host,
             target,
             executables,
@@ -61,7 +62,7 @@ where
             resources,
             failed: Failed { files: _, network: failed_network },
         } = self.head;
-        let mut out = serializer.serialize_struct("Recording", 18)?;
+        let mut out = serializer.serialize_struct("Recording", 19)?;
         out.serialize_field("schema", schema)?;
         out.serialize_field("tool", tool)?;
         out.serialize_field("complete", complete)?;
@@ -69,6 +70,9 @@ where
         out.serialize_field("warnings", warnings)?;
         out.serialize_field("started", started)?;
         out.serialize_field("duration_ms", duration_ms)?;
+        if !runs.is_empty() {
+            out.serialize_field("runs", runs)?;
+        }
         out.serialize_field("host", host)?;
         out.serialize_field("target", target)?;
         out.serialize_field("executables", executables)?;
@@ -103,6 +107,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::recording::{Access, from_json, samples, to_json};
 
@@ -123,6 +129,8 @@ mod tests {
                 first_ms: 3,
                 last_ms: 4,
                 by: vec![0],
+                runs: None,
+                accesses: BTreeMap::new(),
             });
         }
         whole.normalize();

@@ -76,15 +76,19 @@ impl Recording {
     pub fn own_credentials(&self) -> Vec<Credential> {
         let Some(namespace) = &self.target.user_namespace else { return self.credentials.clone() };
         let mut out: Vec<Credential> = Vec::new();
-        for Credential { uid, gid, by } in self.credentials.iter().cloned() {
+        for Credential { uid, gid, by, runs } in self.credentials.iter().cloned() {
             let (uid, gid) = (namespace.uid(uid), namespace.gid(gid));
             match out.iter_mut().find(|one| (one.uid, one.gid) == (uid, gid)) {
                 Some(one) => {
                     one.by.extend(by);
                     one.by.sort_unstable();
                     one.by.dedup();
+                    one.runs = one.runs.take().zip(runs).map(|(mut all, more)| {
+                        all.add(&more);
+                        all
+                    });
                 }
-                None => out.push(Credential { uid, gid, by }),
+                None => out.push(Credential { uid, gid, by, runs }),
             }
         }
         out.sort();
@@ -117,7 +121,7 @@ mod tests {
     fn ids_are_those_that_the_target_saw() {
         let mut recording = samples::calls(&["read"]);
         recording.credentials = [(65534, 7, 1), (100_000, 7, 0), (200_000, 8, 0), (200_001, 9, 2)]
-            .map(|(uid, gid, by)| Credential { uid, gid, by: vec![by] })
+            .map(|(uid, gid, by)| Credential { uid, gid, by: vec![by], runs: None })
             .to_vec();
         assert_eq!(recording.own_credentials(), recording.credentials);
         recording.target.user_namespace = UserNamespace::parse(UIDS, GIDS);

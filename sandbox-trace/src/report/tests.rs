@@ -1,5 +1,7 @@
 //! What a page must be: for people who read it, and against names that somebody hostile chose.
 
+use std::collections::BTreeMap;
+
 use scraper::{Html, Selector};
 
 use super::{
@@ -49,6 +51,8 @@ fn file(path: &[u8], access: &str) -> FileAccess {
         first_ms: 40,
         last_ms: 900,
         by: vec![0],
+        runs: None,
+        accesses: BTreeMap::new(),
     }
 }
 
@@ -67,6 +71,7 @@ fn socket(operation: &str, address: Option<&[u8]>, error: Option<&str>) -> Netwo
         first_ms: 120,
         last_ms: 700,
         by: vec![0],
+        runs: None,
     }
 }
 
@@ -82,6 +87,7 @@ fn capability(name: &str, nr: u32, granted: bool) -> CapabilityUse {
         first_ms: 300,
         last_ms: 350,
         by: vec![0],
+        runs: None,
     }
 }
 

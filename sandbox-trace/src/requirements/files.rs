@@ -6,11 +6,13 @@ use std::{cmp::Ordering, collections::BTreeSet, fmt};
 use super::Evidence;
 use crate::recording::{Access, BytePath};
 
-/// Who did something, how often and when, in which recording.
+/// Who did something, how often and when, in which runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Occurrence {
-    /// The recording's position among those that were folded.
+    /// The recording that has it, by its place among all.
     pub recording: u32,
+    /// What [`Files::runs`] returned for the runs that have it.
+    pub runs: u32,
     /// What [`Files::who`] returned for the executables.
     pub who: u32,
     /// How often.
@@ -21,7 +23,7 @@ pub struct Occurrence {
     pub last_ms: u64,
 }
 
-/// One access of one recording.
+/// One access, as one recording has it.
 #[derive(Debug, Clone, Copy)]
 struct Use {
     path: Span,
@@ -30,6 +32,7 @@ struct Use {
     owner: Option<bool>,
     linked: bool,
     recording: u32,
+    runs: u32,
     who: u32,
     first_ms: u32,
     last_ms: u32,
@@ -49,7 +52,7 @@ pub struct Files {
     bytes: Vec<u8>,
     uses: Vec<Use>,
     who: Vec<BTreeSet<BytePath>>,
-    recordings: u32,
+    runs: Vec<u64>,
 }
 
 impl Files {
@@ -66,6 +69,19 @@ impl Files {
         }
     }
 
+    /// Makes a set of runs known, a bit each, of 64: the next ones share theirs. Several may be the same.
+    pub fn runs(&mut self, runs: u64) -> u32 {
+        self.runs.push(runs);
+        u32::try_from(self.runs.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Says which runs a number of [`Files::runs`] stands for, where that was not known before.
+    pub fn resolve_runs(&mut self, place: u32, runs: u64) {
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.runs.get_mut(place)) {
+            *slot = runs;
+        }
+    }
+
     /// Adds an access.
     pub fn add(
         &mut self,
@@ -75,14 +91,25 @@ impl Files {
         owner: Option<bool>,
         occurrence: Occurrence,
     ) {
-        let Occurrence { recording, who, count, first_ms, last_ms } = occurrence;
+        let Occurrence { recording, runs, who, count, first_ms, last_ms } = occurrence;
         let path = self.keep(path);
         let short = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
         let linked = target.is_some();
         let target = target.map_or_else(Span::default, |target| self.keep(target));
         let (first_ms, last_ms) = (short(first_ms), short(last_ms.max(first_ms)));
-        self.recordings = self.recordings.max(recording.saturating_add(1));
-        self.uses.push(Use { path, target, access, owner, linked, recording, who, first_ms, last_ms, count });
+        self.uses.push(Use {
+            path,
+            target,
+            access,
+            owner,
+            linked,
+            recording,
+            runs,
+            who,
+            first_ms,
+            last_ms,
+            count,
+        });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
@@ -123,7 +150,7 @@ impl Files {
     ) {
         let who = self.who(evidence.by.clone());
         let (first_ms, last_ms) = (evidence.first_ms.unwrap_or(0), evidence.last_ms.unwrap_or(0));
-        let occurrence = Occurrence { recording: 0, who, count: evidence.count, first_ms, last_ms };
+        let occurrence = Occurrence { recording: 0, runs: 0, who, count: evidence.count, first_ms, last_ms };
         self.add(path, target, access, owner, occurrence);
         self.sort();
     }
@@ -141,11 +168,6 @@ impl Files {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty()
-    }
-
-    /// How many recordings the accesses come from.
-    pub fn recordings(&self) -> u32 {
-        self.recordings
     }
 }
 
@@ -197,9 +219,12 @@ impl<'a> FileNeed<'a> {
         })
     }
 
-    /// The recordings that have it, by position; a position may come twice.
-    pub fn recordings(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.uses.iter().map(|one| one.recording)
+    /// The runs that have it, a bit each; what was made by hand is of one run.
+    pub fn runs(&self) -> u64 {
+        let of = |one: &Use| {
+            usize::try_from(one.runs).ok().and_then(|place| self.files.runs.get(place)).copied().unwrap_or(1)
+        };
+        self.uses.iter().fold(0, |all, one| all | of(one))
     }
 
     /// Who did any of `access`, how often and when. How often each of several permissions was needed is not known: at
@@ -240,7 +265,10 @@ mod tests {
         let mut files = Files::default();
         let who = files.who(BTreeSet::from(["/bin/a".into()]));
         let other = files.who(BTreeSet::from(["/bin/b".into()]));
-        let at = |recording, who, first_ms| Occurrence { recording, who, count: 2, first_ms, last_ms: 9 };
+        files.runs(1);
+        files.runs(2);
+        let at =
+            |runs, who, first_ms| Occurrence { recording: runs, runs, who, count: 2, first_ms, last_ms: 9 };
         files.add(b"/b", None, Access::WRITE, Some(true), at(1, other, 3));
         files.add(b"/a", None, Access::READ, Some(true), at(0, who, 5));
         files.add(b"/b", None, Access::READ, Some(true), at(0, who, 5));
@@ -249,7 +277,7 @@ mod tests {
         let needs: Vec<_> = files.iter().collect();
         assert_eq!(needs.len(), 3);
         assert_eq!((needs[1].path(), needs[1].access()), (b"/b".as_slice(), Access::READ | Access::WRITE));
-        assert_eq!(needs[1].recordings().collect::<Vec<_>>().len(), 2);
+        assert_eq!((needs[0].runs(), needs[1].runs()), (1, 3));
         assert_eq!(needs[2].target(), Some(b"/a".as_slice()));
         let write = needs[1].evidence(Access::WRITE);
         assert_eq!((write.who(), write.count, write.first_ms), ("/bin/b".into(), 2, Some(3)));

@@ -27,6 +27,7 @@ pub const NAME: &str = "analysis";
 
 const LARGE: f64 = 2.0;
 const WIDTH: f64 = 1.0;
+const MERGE: f64 = 5.0;
 const MEMORY: u64 = 300_000_000;
 
 /// How often the memory of a running process is looked at: what it takes in its last moments is little.
@@ -76,6 +77,16 @@ pub fn measure(quick: bool, rounds: u32) -> Result<Vec<Row>> {
     let verify = ["verify", &recording, "--seccomp", &seccomp, "--apparmor", &apparmor, "-q"];
     add("verify", &input, &verify)?;
 
+    // On the disk: they are more than most machines have memory to spare for.
+    let folder = tempfile::Builder::new().prefix("runs-").tempdir_in(product::target_dir())?;
+    let merged = path("merged.json.zst")?;
+    let (runs, paths) = if quick { (20, 500) } else { (1_000, 10_000) };
+    let bytes = many(folder.path(), runs, Size { paths, ..size })? / 1_000_000;
+    let input = format!("{runs} recordings of {paths} paths, {bytes} MB");
+    let place = folder.path().to_str().context("an odd target folder")?;
+    add("merge", &input, &["merge", place, "-o", &merged, "-q"])?;
+    drop(folder);
+
     // A profile of ordinary size: how long the compiler takes for it is part of the time.
     synthetic::recording(Path::new(&small), Size { paths: 300, ..size })?;
     let emit = ["emit-apparmor", &small, "--name", "bench", "-o", &narrow, "-q"];
@@ -91,11 +102,45 @@ pub fn measure(quick: bool, rounds: u32) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Recordings of many runs of one workload: each at another time, and with a hundredth of its paths that no other run has.
+/// Returns how large they are.
+fn many(folder: &Path, runs: usize, size: Size) -> Result<u64> {
+    let one = folder.join("one");
+    synthetic::recording(&one, size)?;
+    let text = fs::read_to_string(&one)?;
+    fs::remove_file(&one)?;
+    let mut total = 0;
+    for run in 0..runs {
+        let started = format!("2025-01-{:02}T{:02}:{:02}:00Z", 2 + run / 1440, run / 60 % 24, run % 60);
+        let mut out = text.replacen("2025-01-01T00:00:00Z", &started, 1);
+        ensure!(out != text, "the recording does not say when it started");
+        let mark = "\"path\":\"";
+        let parts: Vec<String> = out
+            .split(mark)
+            .enumerate()
+            .map(|(n, part)| match part.find('"') {
+                Some(end) if n > 0 && n % 100 == run % 100 => {
+                    format!("{}.{run}{}", &part[..end], &part[end..])
+                }
+                _ => part.to_owned(),
+            })
+            .collect();
+        out = parts.join(mark);
+        total += out.len() as u64;
+        fs::write(folder.join(format!("{run:04}.json")), out)?;
+    }
+    Ok(total)
+}
+
 /// The demands on them.
 pub fn demands(rows: &[Row]) -> Vec<Found> {
     let of = |row: &Row| {
         let time = row.seconds.filter(|_| row.failed.is_none()).map_or(f64::INFINITY, |s| s.median);
-        let most = if row.name == "width" { WIDTH } else { LARGE };
+        let most = match row.name {
+            "width" => WIDTH,
+            "merge" => MERGE,
+            _ => LARGE,
+        };
         let time = found(format!("{}: {}", row.name, row.input), Unit::Seconds, time, most);
         let memory = found(
             format!("{}: memory", row.name),

@@ -17,6 +17,8 @@ fn file(recording: &mut Recording, path: &str, access: &str) {
         first_ms: 400,
         last_ms: 31_200,
         by: vec![0],
+        runs: None,
+        accesses: BTreeMap::new(),
     });
     recording.normalize();
 }
@@ -41,6 +43,7 @@ fn network(
         first_ms: 5,
         last_ms: 5,
         by: vec![0],
+        runs: None,
     });
     recording.normalize();
 }
@@ -117,6 +120,7 @@ fn calls_their_arguments_capabilities_and_addresses() {
         first_ms: 1,
         last_ms: 1,
         by: vec![0],
+        runs: None,
     });
     network(&mut new, "connect", (2, "inet"), Some("203.0.113.9:443"));
     new.executables.push(Executable { path: "/bin/sh".into(), executed: true, ..Executable::default() });

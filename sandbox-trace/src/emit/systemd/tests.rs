@@ -136,6 +136,7 @@ fn an_abstract_socket_of_the_host_keeps_the_host_s_network() {
         first_ms: 0,
         last_ms: 0,
         by: vec![],
+        runs: None,
     };
     let mut text = |uses: Vec<NetworkUse>| {
         needs.runs[0].network = uses;

@@ -12,10 +12,11 @@ const PYTHON: &str = "[a-z0-9_]";
 fn needs(recordings: &[&[(&str, &str)]]) -> Requirements {
     let mut needs = Requirements::default();
     for (recording, list) in (0..).zip(recordings) {
+        let runs = needs.files.runs(1 << recording);
         for (path, access) in *list {
             let (path, owner) = path.strip_prefix('!').map_or((*path, true), |path| (path, false));
             let (path, target) = path.split_once(" -> ").map_or((path, None), |(path, to)| (path, Some(to)));
-            let at = Occurrence { recording, ..Occurrence::default() };
+            let at = Occurrence { runs, ..Occurrence::default() };
             let target = target.map(str::as_bytes);
             needs.files.add(path.as_bytes(), target, access.parse().unwrap(), Some(owner), at);
         }
@@ -291,4 +292,50 @@ fn where_names_are_random_the_next_run_may_read_what_this_one_missed() {
     let texts: Vec<String> =
         made.files.iter().map(|(pattern, rule)| format!("{} {}", pattern.text(), rule.access)).collect();
     assert_eq!(texts, ["/r/objects/[0-9a-f][0-9a-f]/ rwc", "/r/x wc"]);
+}
+
+#[test]
+fn the_runs_of_a_merged_recording_are_compared_like_recordings() {
+    use crate::{
+        recording::{self, FileAccess, samples},
+        requirements::fold,
+    };
+    let run = |second: u32, paths: &[&str]| {
+        let mut out = samples::calls(&["read"]);
+        out.started = format!("2025-01-01T00:00:{second:02}Z");
+        out.files = paths
+            .iter()
+            .map(|path| FileAccess {
+                path: (*path).into(),
+                access: Access::READ,
+                link_target: None,
+                owner: Some(true),
+                operations: vec!["open".into()],
+                error: None,
+                refused_by: None,
+                count: 1,
+                first_ms: 1,
+                last_ms: 1,
+                by: vec![0],
+                runs: None,
+                accesses: BTreeMap::new(),
+            })
+            .collect();
+        (second.to_string(), out)
+    };
+    let runs = vec![
+        run(1, &["/app/main.py", "/app/out/r-17.json", "/app/out/r-18.json"]),
+        run(2, &["/app/main.py", "/app/out/r-4.json"]),
+        run(3, &["/app/main.py", "/app/out/r-171.json"]),
+    ];
+    let rules_of = |recordings: &[(String, recording::Recording)]| {
+        let made = rules(&fold(recordings, false).unwrap(), Generalization::Balanced);
+        made.files.keys().map(Pattern::text).collect::<Vec<_>>()
+    };
+    let apart = rules_of(&runs);
+    assert_eq!(apart.len(), 2, "{apart:?}");
+    let part = ("merged".to_owned(), recording::merge(runs[..2].to_vec()).unwrap());
+    assert_eq!(rules_of(&[part, runs[2].clone()]), apart);
+    let whole = ("merged".to_owned(), recording::merge(runs).unwrap());
+    assert_eq!(rules_of(&[whole]), apart);
 }

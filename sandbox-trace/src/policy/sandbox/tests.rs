@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
     recording::{Credential, FileAccess, ImageDefaults, Mount, NetworkUse, Recording, Storage, samples},
@@ -27,9 +29,11 @@ fn run(files: &[(&str, &str)]) -> Recording {
             first_ms: 1,
             last_ms: 1,
             by: vec![0],
+            runs: None,
+            accesses: BTreeMap::new(),
         })
         .collect();
-    recording.credentials = vec![Credential { uid: 1000, gid: 1000, by: vec![0] }];
+    recording.credentials = vec![Credential { uid: 1000, gid: 1000, by: vec![0], runs: None }];
     recording
 }
 
@@ -52,6 +56,7 @@ fn socket(recording: &mut Recording, operation: &str, address: &str) {
         first_ms: 1,
         last_ms: 1,
         by: vec![0],
+        runs: None,
     });
 }
 
@@ -255,7 +260,7 @@ fn what_the_image_brings_along_is_left_to_it() {
 #[test]
 fn root_stays_root_and_is_told_what_stands_in_the_way() {
     let mut recording = run(&[("wc", "/app/logs/x")]);
-    recording.credentials = vec![Credential { uid: 0, gid: 0, by: vec![0] }];
+    recording.credentials = vec![Credential { uid: 0, gid: 0, by: vec![0], runs: None }];
     let sandbox = plain(recording.clone());
     assert!(sandbox.user.value.root);
     assert!(sandbox.user.value.blockers[0].contains("/app/logs/x"));

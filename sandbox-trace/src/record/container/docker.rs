@@ -92,7 +92,9 @@ impl Docker {
             Ok(answer) => {
                 let image = answer.image.as_deref().unwrap_or_default();
                 let image = self.api.inspect_image(image).await.ok();
-                Ok(Some(self.checked(found(answer, image, self.rootless().await))))
+                let mut found = found(answer, image, self.rootless().await);
+                found.container.runtime_version = self.versions().await;
+                Ok(Some(self.checked(found)))
             }
             Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             Err(ApiError::DockerResponseServerError { message, .. })
@@ -119,6 +121,16 @@ impl Docker {
     async fn rootless(&self) -> Option<bool> {
         let options = self.api.info().await.ok()?.security_options?;
         Some(options.iter().any(|option| option.split(',').any(|part| part == "name=rootless")))
+    }
+
+    /// The engine's version and those of what it runs containers with; `None` if it doesn't say.
+    async fn versions(&self) -> Option<String> {
+        let answer = self.api.version().await.ok()?;
+        let parts: Vec<String> = match answer.components {
+            Some(parts) => parts.into_iter().map(|part| format!("{} {}", part.name, part.version)).collect(),
+            None => answer.version.into_iter().collect(),
+        };
+        (!parts.is_empty()).then(|| printable(&parts.join(", ")))
     }
 
     /// The names of all containers; none if Docker doesn't say.

@@ -46,6 +46,7 @@ pub fn found(answer: ContainerInspectResponse, image: Option<ImageInspect>, root
         image: text(config.image.clone()),
         image_id: text(answer.image),
         oci_runtime: text(host.runtime.clone()),
+        runtime_version: None,
         rootless,
         command,
         entrypoint_words: u32::try_from(entrypoint.len()).unwrap_or(u32::MAX),
