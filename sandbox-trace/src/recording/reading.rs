@@ -273,7 +273,8 @@ impl<R: Read> Text<R> {
     fn skip(&mut self, bytes: usize) {
         let end = self.at + bytes;
         let passed = self.buffer.get(self.at..end).unwrap_or(&[]);
-        self.line += passed.split(|byte| *byte == b'\n').count().saturating_sub(1);
+        // As a sum, which is many bytes at a time; as `split`, it cost a quarter of all reading.
+        self.line += passed.iter().map(|byte| usize::from(*byte == b'\n')).sum::<usize>();
         self.at = end;
     }
 
