@@ -105,6 +105,14 @@ impl Batch {
         Ok(())
     }
 
+    /// Forgets all but the memory.
+    pub fn clear(&mut self) {
+        let (bytes, entries) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
+        *self = Self { bytes, entries, ..Self::default() };
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
     /// Takes the accesses out of a recording.
     pub fn take(&mut self, recording: &mut Recording) {
         let (granted, failed) =
@@ -185,7 +193,9 @@ impl Batch {
             .iter()
             .map(|list| {
                 let mut out = Vec::new();
-                list.iter().for_each(|name| bytes(&mut out, Some(name.as_bytes())));
+                for name in list {
+                    bytes(&mut out, Some(name.as_bytes()));
+                }
                 out
             })
             .collect();
@@ -203,7 +213,9 @@ impl Batch {
             }
             let by = self.executables.get(one.by).map(Vec::as_slice).unwrap_or_default();
             out.extend(u32::try_from(by.len()).unwrap_or(u32::MAX).to_le_bytes());
-            by.iter().for_each(|index| out.extend(index.to_le_bytes()));
+            for index in by {
+                out.extend(index.to_le_bytes());
+            }
             if out.len() > 1 << 16 {
                 hash.update(&out);
                 out.clear();

@@ -210,7 +210,7 @@ proptest! {
         std::fs::write(file.path(), &json).unwrap();
         let head = crate::recording::load_each(file.path(), &mut |list, file| batch.push(list, file)).unwrap();
         let mut merger = Merger::default();
-        merger.add_batch("it", head, batch).unwrap();
+        merger.add_batch("it", head, &mut batch).unwrap();
         prop_assert_eq!(merger.finish().unwrap(), merged(&[&a]));
     }
 
