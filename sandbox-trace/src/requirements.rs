@@ -205,8 +205,7 @@ pub fn load(paths: &[PathBuf], allow_incomplete: bool) -> Result<Requirements> {
                     file.link_target(),
                     file.access,
                     file.owner,
-                    &file.by,
-                    file.runs.as_ref(),
+                    (&file.by, file.runs.as_ref()),
                     at,
                 );
             } else if missed {
@@ -245,8 +244,7 @@ impl Fold {
         target: Option<&[u8]>,
         access: Access,
         owner: Option<bool>,
-        by: &[ExecutableIndex],
-        runs: Option<&RunSet>,
+        (by, runs): (&[ExecutableIndex], Option<&RunSet>),
         (count, first_ms, last_ms): Often,
     ) {
         let recording = self.position();
@@ -328,8 +326,7 @@ impl Fold {
                 target,
                 *access,
                 *owner,
-                by,
-                runs.as_ref(),
+                (by, runs.as_ref()),
                 (*count, *first_ms, *last_ms),
             );
         }

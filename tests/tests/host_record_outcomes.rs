@@ -117,8 +117,8 @@ fn a_recorder_that_is_killed_leaves_its_last_checkpoint() -> Result<()> {
         ensure!(json["complete"] == false && json["target"]["ended"] == "checkpoint", "{}", json["target"]);
         ensure!(json["losses"].as_object().is_some_and(|l| !l.is_empty()), "{}", json["losses"]);
         ensure!(json["warnings"].to_string().contains("checkpoint"), "{}", json["warnings"]);
-        let merge =
-            ["merge", "--allow-incomplete", text(&file)?, "-o", text(&logs.path().join("merged.json"))?];
+        let merged = logs.path().join("merged.json");
+        let merge = ["merge", "--allow-incomplete", text(&file)?, "-o", text(&merged)?];
         product::sandbox_trace(merge)?;
         checkpoints += 1;
     }

@@ -19,8 +19,8 @@ const SHOWN: usize = 20;
 /// comes twice, also within a recording that was merged before, counts once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Recordings, folders of recordings (looked through at any depth for *.json and *.zst), file:///FOLDER, or
-    /// s3://BUCKET/PREFIX where it was built with `--features s3`.
+    /// Recordings, folders of recordings (looked through at any depth for *.json and *.zst), `file:///FOLDER`, or
+    /// `s3://BUCKET/PREFIX` where it was built with `--features s3`.
     #[arg(required = true, value_name = "RECORDING|FOLDER|URL")]
     recordings: Vec<OsString>,
     /// Where the merged recording goes; `-` is stdout, `.zst` at the end compresses.
@@ -107,7 +107,7 @@ fn listed(stale: &Stale) -> String {
     };
     for fact in stale.facts.iter().take(SHOWN) {
         let access = fact.access.as_ref().map(|access| format!(" {access}")).unwrap_or_default();
-        out += &format!(
+        let line = format!(
             "  {} {}{access}  last {} in {}, by {}\n",
             fact.kind,
             fact.what,
@@ -115,9 +115,13 @@ fn listed(stale: &Stale) -> String {
             counted(fact.seen_in, "run"),
             fact.by.join(", ")
         );
+        out.push_str(&line);
     }
     if stale.facts.len() > SHOWN {
-        out += &format!("  … and {} more: --json lists all\n", stale.facts.len() - SHOWN);
+        let more = counted((stale.facts.len() - SHOWN) as u64, "more fact");
+        out.push_str("  … and ");
+        out.push_str(&more);
+        out.push_str(": --json lists all\n");
     }
     out
 }

@@ -14,6 +14,7 @@ mod runs;
 pub(crate) mod samples;
 mod stream;
 mod user_namespace;
+mod written;
 
 use std::collections::BTreeMap;
 

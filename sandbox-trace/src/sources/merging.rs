@@ -31,6 +31,7 @@ pub struct Merged {
 #[derive(Default)]
 struct Share {
     merger: Merger,
+    batch: Batch,
     incomplete: Vec<usize>,
     fault: Option<(usize, Error)>,
 }
@@ -47,7 +48,7 @@ pub fn merge(sources: &[Source], allow_incomplete: bool) -> Result<Merged> {
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(source) = sources.get(at) else { break };
-            match add(&mut share.merger, source, allow_incomplete) {
+            match add(&mut share, source, allow_incomplete) {
                 Ok(complete) => share.incomplete.extend((!complete).then_some(at)),
                 Err(error) => {
                     share.fault = Some((at, error));
@@ -73,12 +74,11 @@ pub fn merge(sources: &[Source], allow_incomplete: bool) -> Result<Merged> {
             Some((at, error)) if fault.as_ref().is_none_or(|(first, _)| at < *first) => {
                 fault = Some((at, error));
             }
-            Some(_) => {}
             None if fault.is_none() => {
                 whole.absorb(share.merger)?;
                 incomplete.extend(share.incomplete);
             }
-            None => {}
+            _ => {}
         }
     }
     if let Some((_, error)) = fault {
@@ -90,8 +90,8 @@ pub fn merge(sources: &[Source], allow_incomplete: bool) -> Result<Merged> {
 }
 
 /// Adds one, and says whether it is complete.
-fn add(merger: &mut Merger, source: &Source, allow_incomplete: bool) -> Result<bool> {
-    let mut batch = Batch::default();
+fn add(share: &mut Share, source: &Source, allow_incomplete: bool) -> Result<bool> {
+    let Share { merger, batch, .. } = share;
     let head = recording::read_each(source.open()?, source.name(), &mut |list, file| batch.push(list, file))?;
     if !head.complete && !allow_incomplete {
         let lost = describe_losses(&head.losses);

@@ -117,8 +117,7 @@ fn local(path: &Path, out: &mut Vec<Source>) -> Result<()> {
 
 fn folder(path: &Path, depth: usize, out: &mut Vec<Source>) -> Result<(), (PathBuf, std::io::Error)> {
     let fault = |e: std::io::Error| (path.to_owned(), e);
-    let mut entries: Vec<fs::DirEntry> =
-        fs::read_dir(path).and_then(|entries| entries.collect()).map_err(fault)?;
+    let mut entries: Vec<fs::DirEntry> = fs::read_dir(path).and_then(Iterator::collect).map_err(fault)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();

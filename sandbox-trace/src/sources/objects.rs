@@ -41,7 +41,7 @@ impl Object {
             return Err(Error::usage(format!("{name} is too large for a recording ({} bytes)", self.size)));
         }
         let got = async { self.store.get(&self.path).await?.bytes().await };
-        let bytes = runtime()?.block_on(got).map_err(|e| failed(&format!("could not read {name}"), e))?;
+        let bytes = runtime()?.block_on(got).map_err(|e| failed(&format!("could not read {name}"), &e))?;
         Ok(Box::new(std::io::Cursor::new(bytes)))
     }
 }
@@ -55,9 +55,10 @@ pub fn list(url: &str) -> Result<Vec<(String, Object)>> {
         return Err(Error::usage(format!("{name} names no bucket")).hint("write s3://BUCKET/PREFIX"));
     }
     let what = format!("could not list {name}");
-    let store: Arc<dyn ObjectStore> =
-        Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|e| failed(&what, e))?);
-    let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|e| failed(&what, e.into()))?;
+    let store: Arc<dyn ObjectStore> = Arc::new(
+        AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|e| failed(&what, &e))?,
+    );
+    let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|e| failed(&what, &e.into()))?;
     let mut out = Vec::new();
     // A prefix is whole folders; one that names an object is that one.
     let listed = async {
@@ -71,7 +72,7 @@ pub fn list(url: &str) -> Result<Vec<(String, Object)>> {
         }
         Ok(found)
     };
-    for object in runtime()?.block_on(listed).map_err(|e| failed(&what, e))? {
+    for object in runtime()?.block_on(listed).map_err(|e| failed(&what, &e))? {
         let one = object.location == prefix;
         if one || object.location.filename().is_some_and(|name| is_recording(name.as_bytes())) {
             let name = printable(&format!("s3://{bucket}/{}", object.location));
@@ -91,7 +92,7 @@ fn runtime() -> Result<&'static Runtime> {
         .map_err(|e| Error::host("could not start what talks to the object store").because(e.to_string()))
 }
 
-fn failed(what: &str, error: object_store::Error) -> Error {
+fn failed(what: &str, error: &object_store::Error) -> Error {
     Error::usage(what).because(printable(&error.to_string())).hint(
         "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; for another store than AWS's, AWS_ENDPOINT_URL",
     )

@@ -22,16 +22,13 @@ impl Table {
             let key = (executable.path.clone(), executable.build_id.clone(), executable.sha256.clone());
             let next = ExecutableIndex::try_from(self.list.len()).unwrap_or(ExecutableIndex::MAX);
             let place = *self.places.entry(key).or_insert(next);
-            match self.list.get_mut(place as usize) {
-                Some(known) => {
-                    known.executed |= executable.executed;
-                    super::facts::add_all(&mut known.scripts, executable.scripts);
-                }
-                None => {
-                    let mut new = executable;
-                    super::facts::tidy(&mut new.scripts);
-                    self.list.push(new);
-                }
+            if let Some(known) = self.list.get_mut(place as usize) {
+                known.executed |= executable.executed;
+                super::facts::add_all(&mut known.scripts, executable.scripts);
+            } else {
+                let mut new = executable;
+                super::facts::tidy(&mut new.scripts);
+                self.list.push(new);
             }
             out.push(place);
         }

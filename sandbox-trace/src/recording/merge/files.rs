@@ -105,6 +105,14 @@ impl Batch {
         Ok(())
     }
 
+    /// Forgets all but the memory.
+    pub fn clear(&mut self) {
+        let (bytes, entries) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries));
+        *self = Self { bytes, entries, ..Self::default() };
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
     /// Takes the accesses out of a recording.
     pub fn take(&mut self, recording: &mut Recording) {
         let (granted, failed) =
@@ -174,7 +182,8 @@ impl Batch {
     /// Adds all to a digest; what varies in length goes after its length.
     pub fn digest(&self, hash: &mut Sha256) {
         fn bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-            out.extend(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+            let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
+            out.extend(length.to_le_bytes());
             out.extend_from_slice(bytes.unwrap_or_default());
         }
         let mut out = Vec::new();
@@ -184,7 +193,9 @@ impl Batch {
             .iter()
             .map(|list| {
                 let mut out = Vec::new();
-                list.iter().for_each(|name| bytes(&mut out, Some(name.as_bytes())));
+                for name in list {
+                    bytes(&mut out, Some(name.as_bytes()));
+                }
                 out
             })
             .collect();
@@ -201,8 +212,10 @@ impl Batch {
                 out.extend(number.to_le_bytes());
             }
             let by = self.executables.get(one.by).map(Vec::as_slice).unwrap_or_default();
-            out.extend((by.len() as u64).to_le_bytes());
-            by.iter().for_each(|index| out.extend(index.to_le_bytes()));
+            out.extend(u32::try_from(by.len()).unwrap_or(u32::MAX).to_le_bytes());
+            for index in by {
+                out.extend(index.to_le_bytes());
+            }
             if out.len() > 1 << 16 {
                 hash.update(&out);
                 out.clear();
@@ -232,7 +245,9 @@ struct Fact {
 /// All accesses, by path.
 #[derive(Default)]
 pub struct FileTable {
-    facts: HashMap<Box<[u8]>, Vec<Fact>, RandomState>,
+    /// Where each path's facts are: by number, so that a path is looked up once.
+    places: HashMap<Box<[u8]>, usize, RandomState>,
+    facts: Vec<Vec<Fact>>,
     /// Names of operations, errors, and refusers.
     texts: Interned<String>,
 }
@@ -268,10 +283,12 @@ impl FileTable {
             let by = by.get(one.by as usize).map(Vec::as_slice).unwrap_or_default();
             let (error, refused_by) = (text(one.error), text(one.refused_by));
             let seen = one.seen.and_then(|place| batch.seen.get(place));
-            if !self.facts.contains_key(path) {
-                self.facts.insert(path.into(), Vec::new());
+            let place = self.places.get(path).copied().unwrap_or(self.facts.len());
+            if place == self.facts.len() {
+                self.places.insert(path.into(), place);
+                self.facts.push(Vec::with_capacity(1));
             }
-            let Some(facts) = self.facts.get_mut(path) else { continue };
+            let Some(facts) = self.facts.get_mut(place) else { continue };
             let same = |fact: &&mut Fact| {
                 fact.failed == one.failed
                     && fact.error == error
@@ -319,10 +336,11 @@ impl FileTable {
 
     /// All in their order: those that were granted, and those that failed.
     pub fn finish(self, executables: &[ExecutableIndex], seen: &Seen) -> (Vec<FileAccess>, Vec<FileAccess>) {
-        let Self { facts: all, texts } = self;
+        let Self { places, facts: mut all, texts } = self;
         let text = |place: u32| texts.get(place).cloned().unwrap_or_default();
         let (mut granted, mut failed) = (Vec::new(), Vec::new());
-        for (path, facts) in all {
+        for (path, place) in places {
+            let facts = all.get_mut(place).map(std::mem::take).unwrap_or_default();
             for mut fact in facts {
                 executables::renumber(&mut fact.by, executables);
                 let mut operations: Vec<String> = fact.operations.iter().copied().map(text).collect();

@@ -49,11 +49,12 @@ impl Merger {
     pub fn add(&mut self, name: &str, mut recording: Recording) -> Result<()> {
         let mut batch = Batch::default();
         batch.take(&mut recording);
-        self.add_batch(name, recording, batch)
+        self.add_batch(name, recording, &mut batch)
     }
 
-    /// Adds a recording whose file accesses were read into `batch`. An error leaves everything as it was.
-    pub fn add_batch(&mut self, name: &str, mut head: Recording, mut batch: Batch) -> Result<()> {
+    /// Adds a recording whose file accesses were read into `batch`, which is empty then, for the next one. An error leaves
+    /// everything as it was.
+    pub fn add_batch(&mut self, name: &str, mut head: Recording, batch: &mut Batch) -> Result<()> {
         if let Some((first, known)) = &self.head
             && known.host.arch != head.host.arch
         {
@@ -65,14 +66,15 @@ impl Merger {
         }
         head.normalize();
         batch.sort();
-        let places = runs::Places::new(self.runs.add(runs::of(&head, &batch)?));
+        let places = runs::Places::new(self.runs.add(runs::of(&head, batch)?));
         let executables = self.executables.add(std::mem::take(&mut head.executables));
         each_fact(&mut head, |by, runs| {
             executables::renumber(by, &executables);
             *runs = Some(places.seen(runs.as_ref()));
         });
         head.runs.clear();
-        self.files.add(&batch, &executables, &places);
+        self.files.add(batch, &executables, &places);
+        batch.clear();
         self.head = Some(match self.head.take() {
             Some((first, known)) => (first, whole::unite(known, head)),
             // With itself: what is written in several ways has one from the start.

@@ -96,7 +96,8 @@ impl Lister<'_> {
         for network in &recording.network {
             let mut what = format!("{} {} {}", network.operation, network.family, network.socket_type);
             if let Some(address) = &network.address {
-                what += &format!(" {address}");
+                what.push(' ');
+                what.push_str(&address.to_string());
             }
             self.add("network", &what, None, network.runs.as_ref(), &network.by);
         }
@@ -113,7 +114,8 @@ impl Lister<'_> {
     fn file(&mut self, file: &FileAccess) {
         let mut what = file.path.to_string();
         if let Some(target) = &file.link_target {
-            what += &format!(" -> {target}");
+            what.push_str(" -> ");
+            what.push_str(&target.to_string());
         }
         if self.add("file", &what, Some(file.access.to_string()), file.runs.as_ref(), &file.by) {
             return;

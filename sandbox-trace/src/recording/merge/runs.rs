@@ -74,7 +74,7 @@ fn id(head: &Recording, files: &Batch) -> Result<String> {
     serde_json::to_writer(&mut hash, head)
         .map_err(|e| Error::usage("could not tell a recording by its content").because(e))?;
     files.digest(&mut hash);
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Where a recording's runs are in the list of all.

@@ -307,7 +307,8 @@ fn hostile_needs(
         prop::collection::btree_map("\\PC*", prop::sample::select(vec![0, 1, 5, 10, 13, 23]), 0..4);
     (files, links, network, capabilities).prop_map(|(files, links, network, capabilities)| {
         let mut needs = Requirements::default();
-        (needs.files.runs(1), needs.files.runs(2));
+        needs.files.runs(1);
+        needs.files.runs(2);
         let at = |runs| Occurrence { runs, ..Occurrence::default() };
         for (n, (path, (access, owner))) in (0..).zip(files) {
             needs.files.add(&path, None, access, owner, at(n % 2));
