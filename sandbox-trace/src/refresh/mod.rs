@@ -222,7 +222,7 @@ fn merge(question: &Question<'_>, workload: &Workload, outcome: &mut Outcome) ->
             }
             batch.push(list, file)
         })?;
-        merger.add_batch(&path.display().to_string(), head.clone(), batch)?;
+        merger.add_batch(&path.display().to_string(), head.clone(), &mut batch)?;
         Ok(head)
     };
     let mut new = Vec::new();
