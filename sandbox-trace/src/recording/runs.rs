@@ -219,7 +219,9 @@ mod tests {
             let as_set = |list: &[u32]| list.iter().copied().collect::<BTreeSet<u32>>();
             let mut one: RunSet = a.iter().copied().collect();
             let mut step = RunSet::default();
-            a.iter().for_each(|run| step.insert(*run));
+            for run in &a {
+                step.insert(*run);
+            }
             prop_assert_eq!(&step, &one);
             prop_assert_eq!(one.len(), as_set(&a).len() as u64);
             if !one.is_empty() {
