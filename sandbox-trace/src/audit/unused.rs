@@ -42,13 +42,6 @@ pub const TABLE: &[Unused] = &[
     row("unused-syscalls", "System calls that were never made", &["security_opt"], syscalls),
 ];
 
-const WRITING: Access = Access::WRITE
-    .union(Access::APPEND)
-    .union(Access::CREATE)
-    .union(Access::DELETE)
-    .union(Access::SETATTR)
-    .union(Access::LINK);
-
 /// A thing that was not observed was not "never used".
 fn unobserved(needs: &Requirements, kind: &str) -> Option<Outcome> {
     needs
@@ -131,7 +124,7 @@ fn writes(subject: &Subject, needs: &Requirements) -> Outcome {
     }
     let names: Vec<String> = of_the_host(subject)
         .filter(|mount| mount.mode != "ro" && is_used(needs, &mount.target, |_| true))
-        .filter(|mount| !is_used(needs, &mount.target, |access| access.intersects(WRITING)))
+        .filter(|mount| !is_used(needs, &mount.target, |access| access.intersects(Access::CHANGE)))
         .map(|mount| mount.target.to_string())
         .collect();
     unused(
@@ -158,7 +151,7 @@ fn root(subject: &Subject, needs: &Requirements) -> Outcome {
         kernel || subject.container().mounts.iter().any(|mount| is_below(path, mount.target.as_bytes()))
     };
     let written =
-        needs.files.iter().find(|file| file.access().intersects(WRITING) && !elsewhere(file.path()));
+        needs.files.iter().find(|file| file.access().intersects(Access::CHANGE) && !elsewhere(file.path()));
     match written {
         Some(file) => {
             let path: BytePath = file.path().to_vec().into();

@@ -208,11 +208,7 @@ impl File {
         style: Style<'_>,
         out: &mut Vec<Patch>,
     ) -> Result<()> {
-        if old.anchor || has_anchor(old) {
-            return Err(self
-                .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
-                .hint("give the service a value of its own"));
-        }
+        self.unshared(old, last, "give the service a value of its own")?;
         let flow = !is_block(parent) || !is_block(own);
         let in_list = matches!(parent.kind, Kind::List(..));
         let Some((key, _)) = parent.entry(last) else {
@@ -253,11 +249,7 @@ impl File {
         style: Style<'_>,
         out: &mut Vec<Patch>,
     ) -> Result<()> {
-        if old.anchor || has_anchor(old) {
-            return Err(self
-                .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
-                .hint("take it out by hand"));
-        }
+        self.unshared(old, last, "take it out by hand")?;
         let first = parent.entry(last).map_or(old.span.start, |(key, _)| key.span.start);
         if !is_block(parent) {
             return Err(self
@@ -327,6 +319,16 @@ impl File {
                     self.fault("a place to add to is neither a mapping nor a list on lines of its own")
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Fails where others take a value by an anchor, and would change with it.
+    fn unshared(&self, old: &Tree, last: &str, hint: &str) -> Result<()> {
+        if old.anchor || has_anchor(old) {
+            return Err(self
+                .fault(&format!("{}: its value has an anchor, by which others take it", printable(last)))
+                .hint(hint));
         }
         Ok(())
     }

@@ -18,14 +18,6 @@ enum On {
     Write,
 }
 
-/// Everything that changes a file or its directory.
-const WRITE: Access = Access::WRITE
-    .union(Access::APPEND)
-    .union(Access::CREATE)
-    .union(Access::DELETE)
-    .union(Access::SETATTR)
-    .union(Access::LINK);
-
 /// The first match counts. A name that ends in `*` stands for all that begins so, `PID` for a process id, and
 /// one that ends in `/**` for all below it. An entry without a reason is what a later one excepts.
 const PATHS: &[(&str, On, &str)] = &[
@@ -54,7 +46,7 @@ const PATHS: &[(&str, On, &str)] = &[
 
 /// Whether this access to this path is dangerous.
 pub fn of(path: &[u8], access: Access) -> Option<DangerousPath> {
-    if is_release_agent(path) && access.intersects(WRITE) {
+    if is_release_agent(path) && access.intersects(Access::CHANGE) {
         return Some(DangerousPath {
             name: "/sys/fs/cgroup/release_agent",
             reason: "names a program that the host runs as root",
@@ -67,7 +59,7 @@ pub fn of(path: &[u8], access: Access) -> Option<DangerousPath> {
             !reason.is_empty()
                 && match on {
                     On::Any => !access.is_empty(),
-                    On::Write => access.intersects(WRITE),
+                    On::Write => access.intersects(Access::CHANGE),
                 }
         })
         .map(|(name, _, reason)| DangerousPath { name, reason })
@@ -127,7 +119,7 @@ mod tests {
     #[test]
     fn every_example_is_dangerous() {
         for example in examples() {
-            assert!(of(&example, WRITE).is_some(), "{}", String::from_utf8_lossy(&example));
+            assert!(of(&example, Access::CHANGE).is_some(), "{}", String::from_utf8_lossy(&example));
         }
     }
 

@@ -56,6 +56,14 @@ impl Access {
     /// `l`
     pub const LINK: Self = Self(1 << 9);
 
+    /// All that changes a file or the folder that it is in.
+    pub const CHANGE: Self = Self::WRITE
+        .union(Self::APPEND)
+        .union(Self::CREATE)
+        .union(Self::DELETE)
+        .union(Self::SETATTR)
+        .union(Self::LINK);
+
     /// No access.
     pub const fn none() -> Self {
         Self(0)

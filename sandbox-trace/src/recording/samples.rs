@@ -1,6 +1,49 @@
 //! Small recordings for tests.
 
-use super::{ArgTuple, Executable, Host, Recording, Refusal, SCHEMA, Syscall, Target};
+use std::collections::BTreeMap;
+
+use super::{
+    ArgTuple, BytePath, Executable, FileAccess, Host, NetworkUse, Recording, Refusal, SCHEMA, Syscall, Target,
+};
+
+/// A path that was opened once by the first executable; of whose file, is not known.
+pub(crate) fn file(path: impl Into<BytePath>, access: &str) -> FileAccess {
+    FileAccess {
+        path: path.into(),
+        access: access.parse().unwrap(),
+        link_target: None,
+        owner: None,
+        operations: vec!["open".into()],
+        error: None,
+        refused_by: None,
+        count: 1,
+        first_ms: 1,
+        last_ms: 1,
+        by: vec![0],
+        runs: None,
+        accesses: BTreeMap::new(),
+    }
+}
+
+/// What the first executable did once with a TCP socket over IPv4.
+pub(crate) fn socket(operation: &str, address: Option<BytePath>) -> NetworkUse {
+    NetworkUse {
+        operation: operation.into(),
+        family: "inet".into(),
+        family_nr: 2,
+        socket_type: "stream".into(),
+        type_nr: 1,
+        protocol: 6,
+        address,
+        error: None,
+        refused_by: None,
+        count: 1,
+        first_ms: 1,
+        last_ms: 1,
+        by: vec![0],
+        runs: None,
+    }
+}
 
 /// A complete recording by `/usr/bin/app` of these x86-64 calls, without arguments. `syscall_N` is number N.
 pub(crate) fn calls(names: &[&str]) -> Recording {

@@ -1,7 +1,5 @@
 //! What a page must be: for people who read it, and against names that somebody hostile chose.
 
-use std::collections::BTreeMap;
-
 use scraper::{Html, Selector};
 
 use super::{
@@ -39,39 +37,17 @@ const HOSTILE: [&[u8]; 10] = [
 ];
 
 fn file(path: &[u8], access: &str) -> FileAccess {
-    FileAccess {
-        path: path.into(),
-        access: access.parse().unwrap(),
-        link_target: None,
-        owner: Some(true),
-        operations: vec!["open".into()],
-        error: None,
-        refused_by: None,
-        count: 2,
-        first_ms: 40,
-        last_ms: 900,
-        by: vec![0],
-        runs: None,
-        accesses: BTreeMap::new(),
-    }
+    FileAccess { owner: Some(true), count: 2, first_ms: 40, last_ms: 900, ..samples::file(path, access) }
 }
 
 fn socket(operation: &str, address: Option<&[u8]>, error: Option<&str>) -> NetworkUse {
     NetworkUse {
-        operation: operation.into(),
-        family: "inet".into(),
-        family_nr: 2,
-        socket_type: "stream".into(),
-        type_nr: 1,
-        protocol: 6,
-        address: address.map(BytePath::from),
         error: error.map(str::to_owned),
         refused_by: error.map(|_| "lsm".into()),
         count: 3,
         first_ms: 120,
         last_ms: 700,
-        by: vec![0],
-        runs: None,
+        ..samples::socket(operation, address.map(BytePath::from))
     }
 }
 

@@ -5,21 +5,8 @@ use crate::{
 };
 
 fn file(recording: &mut Recording, path: &str, access: &str) {
-    recording.files.push(FileAccess {
-        path: path.into(),
-        access: access.parse().unwrap(),
-        link_target: None,
-        owner: None,
-        operations: vec!["open".into()],
-        error: None,
-        refused_by: None,
-        count: 12,
-        first_ms: 400,
-        last_ms: 31_200,
-        by: vec![0],
-        runs: None,
-        accesses: BTreeMap::new(),
-    });
+    let times = FileAccess { count: 12, first_ms: 400, last_ms: 31_200, ..samples::file(path, access) };
+    recording.files.push(times);
     recording.normalize();
 }
 

@@ -106,7 +106,7 @@ pub(super) fn apparmor(parts: &Parts<'_>, name: &str, out: &mut Objects) {
         .apparmor
         .files
         .iter()
-        .filter(|(_, rule)| rule.access.intersects(WRITE))
+        .filter(|(_, rule)| rule.access.intersects(Access::CHANGE))
         .map(|(p, _)| p)
         .collect();
     let read: Vec<&Pattern> = parts
@@ -125,7 +125,7 @@ pub(super) fn apparmor(parts: &Parts<'_>, name: &str, out: &mut Objects) {
         if access.contains(Access::EXEC) {
             lists.executables.push(path.clone());
         }
-        let writes = access.intersects(WRITE) || access.contains(Access::LOCK);
+        let writes = access.intersects(Access::CHANGE) || access.contains(Access::LOCK);
         let reads = access.contains(Access::READ);
         // A denial beats every rule: none where another rule gives what it takes.
         let others_write = written.iter().any(|other| may_meet(pattern, other));
@@ -167,14 +167,6 @@ pub(super) fn apparmor(parts: &Parts<'_>, name: &str, out: &mut Objects) {
         ));
     }
 }
-
-/// All that changes a file.
-const WRITE: Access = Access::WRITE
-    .union(Access::APPEND)
-    .union(Access::CREATE)
-    .union(Access::DELETE)
-    .union(Access::SETATTR)
-    .union(Access::LINK);
 
 fn abstract_rules(parts: &Parts<'_>, lists: Lists, unsaid: &mut Vec<String>) -> Map {
     let mut map = Map::default();

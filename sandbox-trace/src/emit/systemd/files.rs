@@ -1,6 +1,6 @@
 //! Files: what can be written, what can be executed, what of the machine is seen.
 
-use super::{ANY, CHANGE, DropIn, Parts, word};
+use super::{ANY, DropIn, Parts, word};
 use crate::recording::{Access, BytePath};
 
 /// Folders that hold what programs leave behind for themselves.
@@ -237,7 +237,7 @@ fn proc(parts: &Parts<'_>, out: &mut DropIn) {
             (!name.is_empty() && !own) || below.starts_with(b"/mounts") || below.starts_with(b"/net")
         })
     };
-    if !parts.used(ANY | CHANGE, beyond) {
+    if !parts.used(ANY, beyond) {
         out.set("ProcSubset", "pid", "It read nothing of /proc but processes.");
     }
 }

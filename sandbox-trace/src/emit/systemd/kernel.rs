@@ -1,6 +1,7 @@
 //! The kernel's own windows and switches: closed where no recording shows that they were used.
 
-use super::{ANY, CHANGE, DropIn, Parts};
+use super::{ANY, DropIn, Parts};
+use crate::recording::Access;
 
 /// Prints the options.
 pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
@@ -20,7 +21,7 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
     ]);
     // It hides those two altogether.
     let hidden = below(&[b"/proc/kallsyms", b"/proc/kcore"]);
-    if !parts.used(CHANGE, tunables) && !parts.used(ANY, hidden) {
+    if !parts.used(Access::CHANGE, tunables) && !parts.used(ANY, hidden) {
         out.set("ProtectKernelTunables", "yes", "It wrote nothing of /proc/sys and /sys.");
     }
     let modules = below(&[b"/usr/lib/modules/", b"/lib/modules/"]);
@@ -30,7 +31,7 @@ pub(super) fn print(parts: &Parts<'_>, out: &mut DropIn) {
     if !parts.used(ANY, below(&[b"/dev/kmsg", b"/proc/kmsg"])) && !parts.called(&["syslog"]) {
         out.set("ProtectKernelLogs", "yes", "It used no log of the kernel's.");
     }
-    if !parts.used(CHANGE, below(&[b"/sys/fs/cgroup/"])) {
+    if !parts.used(Access::CHANGE, below(&[b"/sys/fs/cgroup/"])) {
         out.set("ProtectControlGroups", "yes", "It wrote to no cgroup.");
     }
     let clock = ["clock_settime", "clock_adjtime", "settimeofday", "adjtimex", "stime"];

@@ -303,24 +303,8 @@ fn the_runs_of_a_merged_recording_are_compared_like_recordings() {
     let run = |second: u32, paths: &[&str]| {
         let mut out = samples::calls(&["read"]);
         out.started = format!("2025-01-01T00:00:{second:02}Z");
-        out.files = paths
-            .iter()
-            .map(|path| FileAccess {
-                path: (*path).into(),
-                access: Access::READ,
-                link_target: None,
-                owner: Some(true),
-                operations: vec!["open".into()],
-                error: None,
-                refused_by: None,
-                count: 1,
-                first_ms: 1,
-                last_ms: 1,
-                by: vec![0],
-                runs: None,
-                accesses: BTreeMap::new(),
-            })
-            .collect();
+        out.files =
+            paths.iter().map(|path| FileAccess { owner: Some(true), ..samples::file(*path, "r") }).collect();
         (second.to_string(), out)
     };
     let runs = vec![

@@ -148,7 +148,7 @@ fn blockers(needs: &Requirements, ids: &[(u32, u32)]) -> Vec<String> {
         let names: Vec<&str> = needs.capabilities.keys().map(String::as_str).collect();
         out.push(format!("it used capabilities that root alone has: {}", names.join(", ")));
     }
-    let owned = super::written::WRITE;
+    let owned = crate::recording::Access::CHANGE;
     let mut written = needs
         .files
         .iter()

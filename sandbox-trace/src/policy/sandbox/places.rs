@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Because, Options, Source, Tmpfs, User, Volume, containers,
-    written::{self, Folder, WRITE},
+    written::{self, Folder},
 };
 use crate::{
     policy::{danger::Asked, danger_paths},
@@ -358,7 +358,7 @@ impl Mounts {
                     continue;
                 }
             }
-            let writable = uses.access.intersects(WRITE);
+            let writable = uses.access.intersects(Access::CHANGE);
             let exec = uses.access.intersects(Access::EXEC.union(Access::MAP_EXEC));
             if mount.kind == "tmpfs" {
                 let folder = [target.as_slice(), b"/"].concat();
@@ -412,10 +412,10 @@ impl Mounts {
             let uses = out.entry(target).or_default();
             uses.access |= need.access();
             uses.paths += 1;
-            if need.access().intersects(WRITE) {
+            if need.access().intersects(Access::CHANGE) {
                 uses.written += 1;
                 uses.example.get_or_insert_with(|| need.path().into());
-                uses.who.get_or_insert_with(|| need.evidence(WRITE).who());
+                uses.who.get_or_insert_with(|| need.evidence(Access::CHANGE).who());
             } else if uses.who.is_none() && uses.reader.is_none() {
                 uses.reader = Some(need.evidence(need.access()).who());
             }

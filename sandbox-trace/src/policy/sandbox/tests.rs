@@ -1,8 +1,6 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::{
-    recording::{Credential, FileAccess, ImageDefaults, Mount, NetworkUse, Recording, Storage, samples},
+    recording::{Credential, ImageDefaults, Mount, Recording, Storage, samples},
     requirements::fold,
 };
 
@@ -15,24 +13,7 @@ fn run(files: &[(&str, &str)]) -> Recording {
         image: Some("agent:1".into()),
         ..Container::default()
     });
-    recording.files = files
-        .iter()
-        .map(|(access, path)| FileAccess {
-            path: (*path).into(),
-            access: access.parse().unwrap(),
-            link_target: None,
-            owner: None,
-            operations: vec!["open".into()],
-            error: None,
-            refused_by: None,
-            count: 1,
-            first_ms: 1,
-            last_ms: 1,
-            by: vec![0],
-            runs: None,
-            accesses: BTreeMap::new(),
-        })
-        .collect();
+    recording.files = files.iter().map(|(access, path)| samples::file(*path, access)).collect();
     recording.credentials = vec![Credential { uid: 1000, gid: 1000, by: vec![0], runs: None }];
     recording
 }
@@ -42,22 +23,7 @@ fn container(recording: &mut Recording) -> &mut Container {
 }
 
 fn socket(recording: &mut Recording, operation: &str, address: &str) {
-    recording.network.push(NetworkUse {
-        operation: operation.into(),
-        family: "inet".into(),
-        family_nr: 2,
-        socket_type: "stream".into(),
-        type_nr: 1,
-        protocol: 6,
-        address: Some(address.into()),
-        error: None,
-        refused_by: None,
-        count: 1,
-        first_ms: 1,
-        last_ms: 1,
-        by: vec![0],
-        runs: None,
-    });
+    recording.network.push(samples::socket(operation, Some(address.into())));
 }
 
 fn mount(kind: &str, source: &str, target: &str) -> Mount {

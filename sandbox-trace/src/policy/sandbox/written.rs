@@ -7,14 +7,6 @@ use crate::{
     requirements::{Evidence, Files},
 };
 
-/// Everything that changes a file or its folder.
-pub const WRITE: Access = Access::WRITE
-    .union(Access::APPEND)
-    .union(Access::CREATE)
-    .union(Access::DELETE)
-    .union(Access::SETATTR)
-    .union(Access::LINK);
-
 /// Everything that changes a folder.
 const NAMES: Access = Access::CREATE.union(Access::DELETE).union(Access::LINK);
 /// Everything that runs a file's contents.
@@ -68,7 +60,8 @@ fn is_byte_code(path: &[u8]) -> bool {
 pub fn folders(files: &Files, concerns: impl Fn(&[u8]) -> bool) -> (BTreeMap<BytePath, Folder>, bool) {
     let mut out: BTreeMap<BytePath, Folder> = BTreeMap::new();
     let mut byte_code = false;
-    for need in files.iter().filter(|need| need.access().intersects(WRITE) && concerns(need.path())) {
+    for need in files.iter().filter(|need| need.access().intersects(Access::CHANGE) && concerns(need.path()))
+    {
         if is_byte_code(need.path()) {
             byte_code = true;
             continue;
@@ -85,7 +78,7 @@ pub fn folders(files: &Files, concerns: impl Fn(&[u8]) -> bool) -> (BTreeMap<Byt
         folder.paths += 1;
         folder.makes_folders_only &=
             is_folder && access.contains(Access::CREATE) && !access.intersects(Access::DELETE);
-        folder.evidence.by.extend(need.evidence(WRITE).by);
+        folder.evidence.by.extend(need.evidence(Access::CHANGE).by);
     }
     (out, byte_code)
 }
@@ -94,7 +87,7 @@ pub fn folders(files: &Files, concerns: impl Fn(&[u8]) -> bool) -> (BTreeMap<Byt
 pub fn look_below(files: &Files, folders: &mut BTreeMap<BytePath, Folder>) {
     for need in files.iter() {
         let (path, access) = (need.path(), need.access());
-        if !access.intersects(RUN.union(Access::READ).union(WRITE)) || is_byte_code(path) {
+        if !access.intersects(RUN.union(Access::READ).union(Access::CHANGE)) || is_byte_code(path) {
             continue;
         }
         // What was made in the run needs nothing to be there before it.

@@ -365,21 +365,7 @@ fn an_id_is_of_the_content() {
 }
 
 fn file(path: &str, access: &str) -> FileAccess {
-    FileAccess {
-        path: path.into(),
-        access: access.parse().unwrap(),
-        link_target: None,
-        owner: Some(true),
-        operations: vec!["open".into()],
-        error: None,
-        refused_by: None,
-        count: 1,
-        first_ms: 1,
-        last_ms: 2,
-        by: vec![0],
-        runs: None,
-        accesses: BTreeMap::new(),
-    }
+    FileAccess { owner: Some(true), last_ms: 2, ..samples::file(path, access) }
 }
 
 /// A run at some second that did this with files.
