@@ -70,7 +70,7 @@ fn a_quick_run_measures_the_commands_that_read_a_recording() -> Result<()> {
     holds(&json)?;
     let rows = list(&json["analysis"])?;
     let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
-    ensure!(names == ["emit-seccomp", "emit-apparmor", "verify", "width"], "{names:?}");
+    ensure!(names == ["emit-seccomp", "emit-apparmor", "verify", "merge", "width"], "{names:?}");
     for row in rows {
         ensure!(row["failed"].is_null() && row["seconds"]["median"].as_f64() > Some(0.0), "{row:#}");
         ensure!(row["peak_bytes"].as_u64() > Some(1 << 20), "{row:#}");

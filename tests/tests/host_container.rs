@@ -92,7 +92,13 @@ fn a_container_is_recorded_with_the_very_options_that_it_was_started_with() -> R
     ];
     let mut container = recorded(&engine, &args)?;
     let fields = container.as_object_mut().context("no container")?;
-    for (name, begins) in [("id", ""), ("image_id", "sha256:"), ("oci_runtime", "runc"), ("apparmor", "")] {
+    for (name, begins) in [
+        ("id", ""),
+        ("image_id", "sha256:"),
+        ("oci_runtime", "runc"),
+        ("runtime_version", ""),
+        ("apparmor", ""),
+    ] {
         // The last of them is there on a machine with AppArmor alone.
         let value = fields.remove(name);
         let text = value.as_ref().and_then(Value::as_str);
