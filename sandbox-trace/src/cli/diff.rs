@@ -60,10 +60,12 @@ const HEAD: u64 = 1 << 16;
 
 /// Runs the command.
 pub fn main(context: Context, args: &Args) -> Result<Exit> {
+    let progress = context.progress("comparing");
     let mut diff = compare(args)?;
     if !args.recording.is_empty() {
         diff.attach_evidence(&requirements::load(&args.recording, args.allow_incomplete)?);
     }
+    drop(progress);
     if args.json {
         print_json(&print::json(&diff))?;
     } else if args.sarif {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     error::{Error, Exit, Result},
     output::{self, counted},
@@ -48,6 +48,7 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         return Err(Error::usage("the recording and what is stale in it can't both go to stdout")
             .hint("name a file with -o FILE"));
     }
+    let progress = context.progress(READING);
     let found = sources::find(&args.recordings)?;
     let merged = sources::merge(&found, args.allow_incomplete)?;
     for name in &merged.incomplete {
@@ -61,7 +62,11 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         whole = recording::keep_last(whole, last);
     }
     if let Some(output) = &args.output {
+        progress.stage("writing");
         recording::save(&whole, output)?;
+    }
+    drop(progress);
+    if args.output.is_some() {
         context.note(summary(found.len(), all, &whole));
     }
     if let Some(stale) = stale {

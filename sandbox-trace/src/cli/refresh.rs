@@ -65,6 +65,7 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         Error::host("could not make a temporary folder").because(e).hint("make room for it, or set TMPDIR")
     })?;
     let recordings = at_hand(&args.recordings, work.path())?;
+    let progress = context.progress("making the profiles and proving them");
     let mut found = look(&Question {
         folder,
         recordings: &recordings,
@@ -74,6 +75,7 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         features: args.apparmor_features.as_deref(),
         allow_incomplete: args.allow_incomplete,
     })?;
+    drop(progress);
     if !args.check {
         found.write(folder)?;
     }

@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::Context;
+use super::{Context, READING};
 use crate::{
     error::{Error, Exit, Result},
     output,
@@ -97,7 +97,9 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
         return Err(Error::usage(format!("there is no plot {:?}", printable(unknown)))
             .hint(format!("the plots are {}", known.join(", "))));
     }
+    let progress = context.progress(READING);
     let document = make(args)?;
+    drop(progress);
     let path = args.output.as_deref().unwrap_or(Path::new("-"));
     if args.text {
         let text = text::text(&document);
