@@ -10,13 +10,16 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use sandbox_trace::{
     Error,
     apparmor::{dfa::State, perms::Subject, policy},
+    compose::{edit, yaml::Node},
+    diff, docker_run,
+    docker_syntax::Places,
     kernel::{btf::Btf, cgroup::Hierarchy, namespaces},
     record::{
         address::{self, Address},
         build_id,
         decode::{self, Body},
     },
-    recording::{self, BytePath},
+    recording::{self, Batch, BytePath, Merger},
     seccomp::{compile, profile},
 };
 
@@ -61,6 +64,57 @@ pub fn recording(data: &[u8]) {
             let again = recording::from_json(&written, "written").expect("what was written can be read");
             assert_eq!(again, read);
         }
+        Err(error) => printable(&error),
+    }
+}
+
+/// A recording, access by access as the emitters and `merge` read it: what is taken so is what is taken whole, and merged
+/// with itself it is one run.
+pub fn recording_stream(data: &[u8]) {
+    let mut batch = Batch::default();
+    let head = recording::read_each(data, "input", &mut |list, file| batch.push(list, file));
+    let whole = recording::from_json(data, "input");
+    assert_eq!(head.is_ok(), whole.is_ok(), "{:?} {:?}", head.err(), whole.err());
+    let (Ok(head), Ok(whole)) = (head, whole) else { return };
+    let mut merger = Merger::default();
+    if let Err(error) = merger.add_batch("input", head, &mut batch) {
+        return printable(&error);
+    }
+    let streamed = merger.finish().expect("what was added can be united");
+    let twice = vec![("input".to_owned(), whole.clone()), ("input".to_owned(), whole)];
+    assert_eq!(recording::merge(twice).ok(), Some(streamed));
+}
+
+/// A compose file, as it is edited and as it is read.
+pub fn compose_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file = match edit::File::read("input", text.to_owned()) {
+        Ok(file) => file,
+        Err(error) => return printable_lines(&error),
+    };
+    let services: Vec<String> = file.services().into_iter().map(str::to_owned).collect();
+    let change = edit::Change::set(&["read_only"], Node::Plain("true".into()), "a reason");
+    for service in services {
+        // Either the very change, or an error: `edit` reads again what it wrote.
+        if let Err(error) = file.edit(&service, std::slice::from_ref(&change)) {
+            printable_lines(&error);
+        }
+    }
+}
+
+/// A line of `docker run`, as people write it.
+pub fn docker_run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(error) = docker_run::read("input", text, &Places::default()) {
+        printable_lines(&error);
+    }
+}
+
+/// The text of an AppArmor profile, as `diff` compares it: nothing is new in what is the same.
+pub fn apparmor_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match diff::apparmor(text, text) {
+        Ok(diff) => assert!(diff.is_empty(), "{diff:?}"),
         Err(error) => printable(&error),
     }
 }
@@ -163,10 +217,19 @@ fn reads_back(path: &BytePath) {
 
 /// Messages and their causes quote the input, and end on terminals.
 fn printable(error: &Error) {
+    harmless(error, |_| false);
+}
+
+/// The same where a message shows the line that it is about below itself.
+fn printable_lines(error: &Error) {
+    harmless(error, |c| c == '\n');
+}
+
+fn harmless(error: &Error, fits: fn(char) -> bool) {
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && !fits(c)), "{text:?}");
         next = error.source();
     }
 }

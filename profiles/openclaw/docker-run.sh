@@ -83,8 +83,8 @@ no_exec() {
   echo "$0: it could not be mounted (not root, or not on the engine's host): what is written to $2 can be executed in the container" >&2
   return 1
 }
-volume1=src=/srv/openclaw/logs
-if no_exec volume1 /srv/openclaw/logs; then volume1=src=$place/volume1; fi
+volume1=/srv/openclaw/logs
+if no_exec volume1 /srv/openclaw/logs; then volume1=$place/volume1; fi
 
 # A network of its own. No connection to the outside was recorded: none can begin inside.
 # SANDBOX_FIREWALL=no leaves it open. The packet filter is gone after a start of the host: SANDBOX_START=no makes it again.
@@ -141,7 +141,7 @@ docker run --detach \
   --tmpfs /run/openclaw:rw,noexec,nosuid,nodev,size=1m,mode=700,uid=1000,gid=1000 \
   --tmpfs /tmp:rw,noexec,nosuid,nodev,size=1m,mode=1777 \
   --mount type=bind,src=/srv/openclaw/config,dst=/app/config,readonly \
-  --mount type=bind,"$volume1",dst=/app/logs \
+  --mount type=bind,src="$volume1",dst=/app/logs \
   --mount type=bind,src=/srv/openclaw/skills,dst=/app/skills,readonly \
   --network openclaw-net \
   --publish 127.0.0.1:18789:18789 \

@@ -16,14 +16,18 @@ fn corpus() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 13] = [
     ("address", targets::address),
     ("apparmor_policy", targets::apparmor_policy),
+    ("apparmor_text", targets::apparmor_text),
     ("btf", targets::btf),
     ("byte_path", targets::byte_path),
+    ("compose_file", targets::compose_file),
+    ("docker_run", targets::docker_run),
     ("executable", targets::executable),
     ("mounts", targets::mounts),
     ("recording", targets::recording),
+    ("recording_stream", targets::recording_stream),
     ("ring_record", targets::ring_record),
     ("seccomp_profile", targets::seccomp_profile),
 ];

@@ -90,8 +90,13 @@ pub fn emit(recording: &Path, out: &Path) -> Result<()> {
     call(&[&["verify", recording, "--must-deny"], &profiles[..]].concat())
 }
 
+/// Makes `profiles/openclaw/` anew: of the recording that is there.
+pub fn emit_example() -> Result<()> {
+    emit(Path::new(RECORDING), &source())
+}
+
 /// Makes `profiles/openclaw/` anew: a recording, and all that is made of it.
-pub fn write_example() -> Result<()> {
+pub fn record_example() -> Result<()> {
     command::require_root()?;
     let home = Path::new("/srv/openclaw");
     ensure!(!home.exists(), "{} is there: the example's folders are to be there", home.display());
@@ -101,7 +106,7 @@ pub fn write_example() -> Result<()> {
     fs::remove_dir_all(home)?;
     let compressed = zstd::encode_all(fs::File::open(recording?)?, 19)?;
     fs::write(source().join(RECORDING), compressed)?;
-    emit(Path::new(RECORDING), &source())
+    emit_example()
 }
 
 /// An engine with the image, and the agent's folders on the host.

@@ -5,8 +5,20 @@ use sandbox_trace_tests::openclaw;
 
 use crate::setup::{self, Purpose};
 
-/// Records the example's agent in a Docker engine of its own, and writes every format of what was recorded.
-pub fn main() -> Result<()> {
-    setup::ensure(&[Purpose::Test])?;
-    openclaw::write_example()
+/// Arguments of the task.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Record the agents anew, in a Docker engine of their own; else the recordings stay that are there.
+    #[arg(long)]
+    record: bool,
+}
+
+/// Writes every format of what was recorded.
+pub fn main(args: &Args) -> Result<()> {
+    if args.record {
+        setup::ensure(&[Purpose::Test])?;
+        openclaw::record_example()
+    } else {
+        openclaw::emit_example()
+    }
 }

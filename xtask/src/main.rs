@@ -36,8 +36,8 @@ enum Task {
     Test(test::Args),
     /// Record the demo agent, write both profiles, prove them, and run it again under them.
     Demo(demo::Args),
-    /// Make the worked examples in profiles/ anew: record their agents and write every format.
-    Examples,
+    /// Make the worked examples in profiles/ anew: every format, of the recordings there or of new ones.
+    Examples(examples::Args),
     /// Measure what recording costs, beside no tracing, empty programs, strace and bpftrace.
     Bench(bench::Args),
     /// Write the man pages and the shell completions, and check them.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args),
         Task::Test(args) => test::main(&args),
         Task::Demo(args) => demo::main(&args),
-        Task::Examples => examples::main(),
+        Task::Examples(args) => examples::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Docs(args) => docs::main(&args),
         Task::Dist(args) => dist::main(&args),

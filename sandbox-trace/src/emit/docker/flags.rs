@@ -108,8 +108,7 @@ fn file_system(out: &mut Vec<Flag>, sandbox: &Sandbox) -> Result<()> {
         let mut flag = Flag { shown, ..Flag::new(["--mount", &mount(&volume.value)?]) }.why(&volume.why);
         if let Some(variable) = noexec::variable(sandbox, &volume.value) {
             let fields = mount_fields(&volume.value)?.into_iter().map(|field| {
-                let source = field.trim_start_matches('"').starts_with("src=");
-                if source { format!("\"${variable}\"") } else { shell::word(&field) }
+                if field.starts_with("src=") { format!("src=\"${variable}\"") } else { shell::word(&field) }
             });
             let fields: Vec<String> = fields.collect();
             flag.raw = Some(format!("--mount {}", fields.join(",")));
@@ -293,7 +292,7 @@ pub fn mount(volume: &Volume) -> Result<String> {
 }
 
 /// The fields of the value of `--mount`, which have commas between them; quoted as in a CSV file.
-pub fn mount_fields(volume: &Volume) -> Result<Vec<String>> {
+fn mount_fields(volume: &Volume) -> Result<Vec<String>> {
     let mut fields = match &volume.source {
         Source::Host(path) => vec!["type=bind".to_owned(), format!("src={}", text_of(path, "a volume")?)],
         Source::Named(name) => {

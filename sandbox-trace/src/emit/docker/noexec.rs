@@ -4,17 +4,20 @@
 
 use std::fmt::Write as _;
 
-use super::flags::mount_fields;
 use crate::{
     emit::shell,
     error::Result,
     policy::sandbox::{Sandbox, Source, Volume},
 };
 
-/// The variable of the script that has the field `src=…` of a volume; none for a volume that is left as it is.
+/// The variable of the script that has the source of a volume; none for a volume that is left as it is. A source that is
+/// quoted in a field of `--mount` is: the shell does not quote what it puts in.
 pub fn variable(sandbox: &Sandbox, volume: &Volume) -> Option<String> {
-    let guarded =
-        |volume: &Volume| volume.writable && !volume.exec && matches!(volume.source, Source::Host(_));
+    let guarded = |volume: &Volume| {
+        volume.writable
+            && !volume.exec
+            && matches!(&volume.source, Source::Host(path) if !path.as_bytes().iter().any(|byte| b",\"".contains(byte)))
+    };
     if !guarded(volume) {
         return None;
     }
@@ -31,12 +34,9 @@ pub fn steps(sandbox: &Sandbox, container: &str) -> Result<String> {
             continue;
         };
         let path = shell::word(super::text_of(source, "a volume")?);
-        let field = mount_fields(&volume.value)?
-            .into_iter()
-            .find(|field| field.trim_start_matches('"').starts_with("src="));
         // Writing to a string does not fail.
-        let _ = writeln!(calls, "{variable}={}", shell::word(&field.unwrap_or_default()));
-        let _ = writeln!(calls, "if no_exec {variable} {path}; then {variable}=src=$place/{variable}; fi");
+        let _ = writeln!(calls, "{variable}={path}");
+        let _ = writeln!(calls, "if no_exec {variable} {path}; then {variable}=$place/{variable}; fi");
     }
     if calls.is_empty() {
         return Ok(String::new());
