@@ -32,8 +32,11 @@ fn commands_on_the_real_thing_say_what_the_pages_show() -> Result<()> {
     let mut ran = Vec::new();
     for page in pages::all()? {
         let blocks = pages::blocks(&page.text);
-        let steps: Vec<Step> =
-            blocks.iter().filter(|block| block.marker() == Some("host")).flat_map(pages::Block::steps).collect();
+        let steps: Vec<Step> = blocks
+            .iter()
+            .filter(|block| block.marker() == Some("host"))
+            .flat_map(pages::Block::steps)
+            .collect();
         if steps.is_empty() {
             continue;
         }

@@ -57,7 +57,9 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     // `cargo install --path sandbox-trace`, `apt-get install sandbox-trace`.
     let subcommands: BTreeSet<String> =
         cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    out.retain(|call| call.get(1).is_some_and(|word| subcommands.contains(word) || word.starts_with('-') || word == "help"));
+    out.retain(|call| {
+        call.get(1).is_some_and(|word| subcommands.contains(word) || word.starts_with('-') || word == "help")
+    });
     out
 }
 
@@ -93,7 +95,8 @@ fn synopses(text: &str) -> Vec<String> {
         let mut is_call = false;
         for line in &block.lines {
             let goes_on = line.starts_with(' ') && is_call;
-            is_call = goes_on || line.starts_with("sandbox-trace ") || line.starts_with("sudo sandbox-trace ");
+            is_call =
+                goes_on || line.starts_with("sandbox-trace ") || line.starts_with("sudo sandbox-trace ");
             match out.last_mut() {
                 Some(last) if goes_on => last.push_str(line),
                 _ if is_call => out.push(line.clone()),
@@ -123,7 +126,9 @@ fn unknown_options(text: &str) -> Vec<String> {
     let mut words = text.split_whitespace().skip_while(|word| ["sudo", NAME].contains(word));
     let mut command = cli::command();
     command.build();
-    let Some(subcommand) = words.next().and_then(|name| command.find_subcommand(name)) else { return Vec::new() };
+    let Some(subcommand) = words.next().and_then(|name| command.find_subcommand(name)) else {
+        return Vec::new();
+    };
     words
         // What follows is another program's.
         .take_while(|word| *word != "--" && *word != "#")
@@ -144,6 +149,13 @@ fn has(command: &Command, option: &str) -> bool {
 #[test]
 fn an_option_that_there_is_not_is_found() {
     assert_eq!(unknown_options("record --container NAME [--wiat]"), ["--wiat"]);
-    assert!(cli::command().try_get_matches_from(&calls("$ sudo sandbox-trace record --wiat -o x &")[0][..]).is_err());
-    assert_eq!(calls("sudo sandbox-trace doctor --json | grep ok  # note"), [["sandbox-trace", "doctor", "--json"]]);
+    assert!(
+        cli::command()
+            .try_get_matches_from(&calls("$ sudo sandbox-trace record --wiat -o x &")[0][..])
+            .is_err()
+    );
+    assert_eq!(
+        calls("sudo sandbox-trace doctor --json | grep ok  # note"),
+        [["sandbox-trace", "doctor", "--json"]]
+    );
 }

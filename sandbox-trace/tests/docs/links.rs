@@ -13,7 +13,8 @@ fn every_relative_link_leads_somewhere() {
                 continue;
             }
             tried += 1;
-            let (file, heading) = target.split_once('#').map_or((target.as_str(), None), |(f, h)| (f, Some(h)));
+            let (file, heading) =
+                target.split_once('#').map_or((target.as_str(), None), |(f, h)| (f, Some(h)));
             let path = if file.is_empty() { page.path.clone() } else { page.path.with_file_name(file) };
             let there = path.exists()
                 && heading.is_none_or(|heading| {

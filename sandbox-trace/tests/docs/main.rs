@@ -4,7 +4,12 @@
 //! What a fence says decides how its block is tested; docs/README.md lists it, and a block that says nothing fails.
 //! Blocks with `host` are run by `tests/tests/host_docs.rs`. `TRYCMD=overwrite` writes what is printed into the pages.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
 
 mod commands;
 mod lines;

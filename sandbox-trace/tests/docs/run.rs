@@ -1,10 +1,6 @@
 //! Blocks marked `run`, by trycmd, on the recordings in `docs/examples/demo-agent` and the example in `profiles/openclaw`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use crate::{overwrite, pages};
 
@@ -24,13 +20,18 @@ fn every_block_says_how_it_is_tested() {
                 language => OTHERS.contains(&language) && block.marker().is_none(),
             };
             // Output without its command has nothing that it could be held against.
-            let begins = block.language() != "console" || block.lines.iter().any(|line| line.starts_with("$ "));
+            let begins =
+                block.language() != "console" || block.lines.iter().any(|line| line.starts_with("$ "));
             if !known || !begins {
                 wrong.push(format!("{}:{}: ```{}", page.name, block.line, block.info));
             }
         }
     }
-    assert!(wrong.is_empty(), "not console with one of {MARKERS:?}, nor one of {OTHERS:?}:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "not console with one of {MARKERS:?}, nor one of {OTHERS:?}:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -38,9 +39,6 @@ fn commands_print_what_the_pages_show() {
     let dir = tempfile::tempdir().unwrap();
     let cases = trycmd::TestCases::new();
     cases.register_bin("sandbox-trace", Path::new(env!("CARGO_BIN_EXE_sandbox-trace")));
-    for tool in ["cat", "grep", "head", "ls"] {
-        cases.register_bin(tool, PathBuf::from("/usr/bin").join(tool));
-    }
     let mut run = Vec::new();
     for page in pages::all().unwrap() {
         let blocks = pages::blocks(&page.text);
@@ -58,7 +56,7 @@ fn commands_print_what_the_pages_show() {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cases.run()));
     if overwrite() {
         for (page, case) in run {
-            let text = with_fences_of(&page.text, &fs::read_to_string(case).unwrap());
+            let text = from_trycmd(&page.text, &fs::read_to_string(case).unwrap());
             fs::write(&page.path, text).unwrap();
         }
     }
@@ -67,23 +65,37 @@ fn commands_print_what_the_pages_show() {
     }
 }
 
-/// The page as trycmd reads it: it runs every block that has no language or is `console`.
+/// The page as trycmd reads it. It runs every block that has no language or is `console`, and takes an empty line for the
+/// newline that ends the output before it.
 fn for_trycmd(text: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for block in pages::blocks(text) {
-        let fence = if block.marker() == Some("run") { "```console" } else { "```text" };
-        fence.clone_into(&mut lines[block.line - 1]);
+        let is_run = block.marker() == Some("run");
+        lines[block.line - 1] = if is_run { "```console" } else { "```text" }.to_owned();
+        if is_run {
+            lines[block.line + block.lines.len() - 1].push('\n');
+        }
     }
     lines.join("\n") + "\n"
 }
 
-/// `text`, with its fences as they are in `original`.
-fn with_fences_of(original: &str, text: &str) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+/// The page again, of what trycmd made of it.
+fn from_trycmd(original: &str, text: &str) -> String {
+    let mut lines: Vec<Option<String>> = text.lines().map(|line| Some(line.to_owned())).collect();
     for (block, was) in pages::blocks(text).iter().zip(pages::blocks(original)) {
-        lines[block.line - 1] = format!("```{}", was.info);
+        lines[block.line - 1] = Some(format!("```{}", was.info));
+        if was.marker() == Some("run") && block.lines.last().is_some_and(String::is_empty) {
+            lines[block.line + block.lines.len() - 1] = None;
+        }
     }
-    lines.join("\n") + "\n"
+    lines.into_iter().flatten().map(|line| line + "\n").collect()
+}
+
+#[test]
+fn a_page_survives_what_is_done_for_trycmd() {
+    for page in pages::all().unwrap() {
+        assert!(from_trycmd(&page.text, &for_trycmd(&page.text)) == page.text, "{}", page.name);
+    }
 }
 
 /// Where the commands of a page run: `run1.json` and `run2.json`, two runs of the demo agent, the folder `profiles` of the
