@@ -36,7 +36,8 @@ pub fn stdout(text: impl AsRef<[u8]>) -> Result<()> {
 /// Writes a line to stderr: progress, notes, errors. Nothing can be done if that fails, so it can't.
 pub fn note(line: impl AsRef<str>) {
     let mut err = anstream::stderr().lock();
-    let _ = writeln!(err, "{}", line.as_ref());
+    // In one write, so that what a traced command writes to the same place at that moment does not come in between.
+    let _ = err.write_all(format!("{}\n", line.as_ref()).as_bytes());
 }
 
 /// Writes `bytes` to `path` as [`write_with`] does.

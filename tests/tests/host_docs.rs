@@ -1,9 +1,10 @@
-//! The pages' blocks marked `host`, on the real thing: a page's commands run in order, in one shell, as a reader would type
-//! them. What is shown must be among what they say; numbers may differ, and `…` stands for anything.
+//! The pages' blocks marked `host`, and with a Docker engine those marked `docker`, on the real thing: a page's commands run in
+//! order, in one shell, as a reader would type them. What is shown must be among what they say; numbers may differ, and `…` stands for anything.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    mem::take,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -14,6 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use sandbox_trace_tests::{
     command::{require, require_root},
+    docker::Engine,
     pages::{self, Step},
     product::binary,
 };
@@ -29,29 +31,55 @@ fn commands_on_the_real_thing_say_what_the_pages_show() -> Result<()> {
     require_root()?;
     require("python3")?;
     require("apparmor_parser")?;
+    let ran = run_pages("host", None)?;
+    for page in ["README.md", "docs/tutorial.md"] {
+        ensure!(ran.iter().any(|name| name == page), "{page} has no commands for this machine");
+    }
+    Ok(())
+}
+
+#[test]
+fn commands_with_docker_say_what_the_pages_show() -> Result<()> {
+    require_root()?;
+    require("apparmor_parser")?;
+    let engine = Engine::start()?;
+    let agent = "CMD [\"/usr/bin/python3\", \"/opt/agent/agent.py\", \"--workdir\", \"/tmp/agent\"]";
+    engine.import(&engine.dir().join("image"), &[agent], "my-image")?;
+    let ran = run_pages("docker", Some(&engine))?;
+    for page in ["README.md", "docs/guides/docker.md"] {
+        ensure!(ran.iter().any(|name| name == page), "{page} has no commands with Docker");
+    }
+    Ok(())
+}
+
+/// Runs the blocks of all pages with this marker. Returns the pages that have some.
+fn run_pages(marker: &str, engine: Option<&Engine>) -> Result<Vec<String>> {
     let mut ran = Vec::new();
     for page in pages::all()? {
         let blocks = pages::blocks(&page.text);
         let steps: Vec<Step> = blocks
             .iter()
-            .filter(|block| block.marker() == Some("host"))
+            .filter(|block| block.marker() == Some(marker))
             .flat_map(pages::Block::steps)
             .collect();
         if steps.is_empty() {
             continue;
         }
         let dir = tempfile::tempdir()?;
-        let _agent = Agent;
-        let mut shell = Shell::start(dir.path())?;
+        let _agent = engine.is_none().then_some(Agent);
+        let mut shell = Shell::start(dir.path(), engine)?;
         for step in steps {
             shell.step(&step).with_context(|| format!("{}:{}: {}", page.name, step.line, step.command))?;
         }
+        if let Some(engine) = engine {
+            // The next page's containers have the same names.
+            for id in engine.call(["ps", "--all", "--quiet"])?.split_whitespace() {
+                engine.call(["rm", "--force", "--volumes", id])?;
+            }
+        }
         ran.push(page.name);
     }
-    for page in ["README.md", "docs/tutorial.md"] {
-        ensure!(ran.iter().any(|name| name == page), "{page} has no commands for this machine");
-    }
-    Ok(())
+    Ok(ran)
 }
 
 /// The agent where the pages put it; what they put there goes away.
@@ -72,18 +100,25 @@ struct Shell {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
+    /// What the last command said.
+    before: Vec<String>,
 }
 
 impl Shell {
-    fn start(dir: &Path) -> Result<Self> {
+    fn start(dir: &Path, engine: Option<&Engine>) -> Result<Self> {
         std::os::unix::fs::symlink(pages::root().canonicalize()?.join("profiles"), dir.join("profiles"))?;
         let binaries = binary()?;
         let binaries = binaries.parent().context("the binary is in no folder")?.canonicalize()?;
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut child = Command::new("bash")
+        let mut bash = Command::new("bash");
+        if let Some(engine) = engine {
+            bash.env("DOCKER_HOST", engine.host());
+        }
+        let mut child = bash
             .args(["--norc", "--noprofile"])
             .current_dir(dir)
-            .env("PATH", format!("{}:{path}", binaries.display()))
+            // Debian's folders first: a docker without an engine may come first in PATH.
+            .env("PATH", format!("{}:/usr/sbin:/usr/bin:{path}", binaries.display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -101,13 +136,14 @@ impl Shell {
         });
         // The test is root already, and sudo need not be there. Commands must not read what follows them.
         writeln!(input, "exec 2>&1\nsudo() {{ \"$@\"; }}")?;
-        Ok(Self { child, input, lines })
+        Ok(Self { child, input, lines, before: Vec::new() })
     }
 
     /// Runs a command to its end; one in the background until it has said what is shown.
     fn step(&mut self, step: &Step) -> Result<()> {
         writeln!(self.input, "{{ {}\n}} < /dev/null; echo \"{END}$?\"", step.command)?;
-        let mut said = Vec::new();
+        // What is waited for may have been said by then.
+        let mut said = if step.command == "wait" { take(&mut self.before) } else { Vec::new() };
         let mut status = None;
         let in_background = step.command.trim_end().ends_with('&');
         while status.is_none() || (in_background && missing(step, &said).is_some()) {
@@ -128,6 +164,7 @@ impl Shell {
         if let Some(line) = missing(step, &said) {
             bail!("it did not say\n{line}\nbut\n{said_all}");
         }
+        self.before = said;
         Ok(())
     }
 }

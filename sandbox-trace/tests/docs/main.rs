@@ -2,7 +2,7 @@
 //! not, and every link leads somewhere.
 //!
 //! What a fence says decides how its block is tested; docs/README.md lists it, and a block that says nothing fails.
-//! Blocks with `host` are run by `tests/tests/host_docs.rs`. `TRYCMD=overwrite` writes what is printed into the pages.
+//! Blocks with `host` and `docker` are run by `tests/tests/host_docs.rs`. `TRYCMD=overwrite` writes what is printed into the pages.
 
 #![allow(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::{overwrite, pages};
 
 /// What may stand after the language of a block, and how each is tested.
-const MARKERS: [&str; 3] = ["run", "host", "parse"];
+const MARKERS: [&str; 4] = ["run", "host", "docker", "parse"];
 
 /// Languages of blocks that are no commands.
 const OTHERS: [&str; 9] = ["", "ini", "json", "rust", "sh", "text", "toml", "yaml", "apparmor"];

@@ -72,7 +72,7 @@ impl Cube {
             let mut free = mask & !own;
             while free != 0 {
                 // From the highest bit, as ranges and "any but these" are made: pieces then meet few other cubes.
-                let bit = 1 << (63 - free.leading_zeros());
+                let bit = 1 << free.ilog2();
                 free &= !bit;
                 // All that differs in this bit, and in no earlier one.
                 if let Some(piece) = rest.and(&Self::of(index, bit, !value & bit)) {
