@@ -64,7 +64,7 @@ fn collect(folder: &Path, name: &str, pages: &mut Vec<Page>) -> io::Result<()> {
         let kind = entry.file_type()?;
         if kind.is_dir() && !file.starts_with('.') && !["target", "demo-output"].contains(&file.as_str()) {
             collect(&entry.path(), &name, pages)?;
-        } else if kind.is_file() && file.ends_with(".md") {
+        } else if kind.is_file() && entry.path().extension().is_some_and(|ending| ending == "md") {
             pages.push(Page { name, path: entry.path(), text: fs::read_to_string(entry.path())? });
         }
     }

@@ -66,7 +66,7 @@ fn run_pages(marker: &str, engine: Option<&Engine>) -> Result<Vec<String>> {
             continue;
         }
         let dir = tempfile::tempdir()?;
-        let _agent = engine.is_none().then_some(Agent);
+        let _agent = engine.is_none().then(|| Agent);
         let mut shell = Shell::start(dir.path(), engine)?;
         for step in steps {
             shell.step(&step).with_context(|| format!("{}:{}: {}", page.name, step.line, step.command))?;

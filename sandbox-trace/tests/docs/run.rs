@@ -71,7 +71,7 @@ fn for_trycmd(text: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for block in pages::blocks(text) {
         let is_run = block.marker() == Some("run");
-        lines[block.line - 1] = if is_run { "```console" } else { "```text" }.to_owned();
+        if is_run { "```console" } else { "```text" }.clone_into(&mut lines[block.line - 1]);
         if is_run {
             lines[block.line + block.lines.len() - 1].push('\n');
         }
