@@ -35,8 +35,11 @@ pub fn stdout(text: impl AsRef<[u8]>) -> Result<()> {
 
 /// Writes a line to stderr: progress, notes, errors. Nothing can be done if that fails, so it can't.
 pub fn note(line: impl AsRef<str>) {
-    let mut err = anstream::stderr().lock();
-    let _ = writeln!(err, "{}", line.as_ref());
+    // In one write, so that what a command writes to the same place at that moment does not come in between.
+    let choice = anstream::AutoStream::choice(&io::stderr());
+    let mut text = anstream::AutoStream::new(Vec::new(), choice);
+    let _ = writeln!(text, "{}", line.as_ref());
+    let _ = io::stderr().lock().write_all(&text.into_inner());
 }
 
 /// Writes `bytes` to `path` as [`write_with`] does.

@@ -12,6 +12,7 @@ pub mod confined;
 pub mod docker;
 pub mod memory;
 pub mod openclaw;
+pub mod pages;
 pub mod product;
 pub mod recorded;
 pub mod refusal;
