@@ -1,6 +1,8 @@
 //! `dist`: what is released, into one folder: an archive, a Debian package, the bill of materials, checksums. The same
 //! sources give the same files: no time, no path and no order of this machine is in them (`docs/building.md`).
 
+mod third_party;
+
 use std::{
     env,
     fmt::Write as _,
@@ -20,6 +22,7 @@ use crate::{
 
 const NAME: &str = "sandbox-trace";
 const BILL: &str = "sandbox-trace.cdx.json";
+const THIRD_PARTY: &str = "THIRD-PARTY-LICENSES";
 
 /// Arguments of the task.
 #[derive(Debug, clap::Args)]
@@ -56,6 +59,7 @@ pub fn main(args: &Args) -> Result<()> {
     // As Debian's policy has them; -n leaves their time out.
     process::run(Command::new("gzip").args(["-9", "-n", "-r"]).arg(stage.join("docs/man")))?;
     bill_of_materials(&stage.join(BILL))?;
+    third_party::write(NAME, &stage.join(THIRD_PARTY))?;
     for file in [
         "packaging/sandbox-trace@.service",
         "packaging/copyright",

@@ -6,6 +6,7 @@ mod demo;
 mod dist;
 mod docs;
 mod examples;
+mod msrv;
 mod process;
 mod provenance;
 mod runtime_bases;

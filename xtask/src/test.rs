@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build_ebpf, docs, process, provenance,
+    build_ebpf, docs, msrv, process, provenance,
     setup::{self, Purpose},
     workspace,
 };
@@ -58,6 +58,7 @@ pub fn main(args: &Args) -> Result<()> {
         tally.check("formatting", environment.run(&["fmt", "--all", "--check"]));
         let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         tally.check("lints", environment.run(&clippy));
+        tally.msrv(msrv::check());
         tally.check("man pages and completions", documents());
         tally.check("licences, bans and sources of the dependencies", dependencies());
         tally.skip(
@@ -243,6 +244,14 @@ impl Tally {
     fn skip(&mut self, what: &str, why: &str) {
         self.counts.skipped += 1;
         self.skips.push(format!("{what}: {why}"));
+    }
+
+    fn msrv(&mut self, result: Result<msrv::Tried>) {
+        let what = concat!("compiles with Rust ", env!("CARGO_PKG_RUST_VERSION"));
+        match result {
+            Ok(msrv::Tried::Newer(here)) => self.skip(what, &format!("it is not installed; this is {here}")),
+            other => self.check(what, other.map(drop)),
+        }
     }
 
     /// The end-to-end tests: one after the other, as each starts daemons and guests of its own.
