@@ -92,6 +92,8 @@ fn build() -> Result<PathBuf> {
     let names = [(&root, "/src"), (&target, "/target"), (&home, "/cargo")];
     let (mut rust, mut c) = (Vec::new(), String::new());
     for (folder, name) in names {
+        let shown = folder.to_string_lossy();
+        ensure!(!shown.contains(char::is_whitespace), "C's flags can't name a folder with a space: {shown}");
         rust.push(format!("--remap-path-prefix={}={name}", folder.display()));
         let _ = write!(c, "-ffile-prefix-map={}={name} ", folder.display());
     }
@@ -99,7 +101,7 @@ fn build() -> Result<PathBuf> {
         Command::new("cargo")
             .args(["build", "--release", "--locked", "--package", NAME])
             .env("CARGO_TARGET_DIR", &target)
-            // Flags are told apart by this byte: a folder's name may have a space.
+            // Flags are told apart by this byte.
             .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
             .env("CFLAGS", c.trim())
             .env("SOURCE_DATE_EPOCH", workspace::release_time()?)
