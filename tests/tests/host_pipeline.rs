@@ -147,7 +147,7 @@ fn profiles_follow_the_releases() -> Result<()> {
     ensure!(code == 0 && summary.contains("The first profiles"), "{code}: {summary}");
     for what in [
         "- kernel: `",
-        "- container runtime: `docker with runc (Engine ",
+        "- container runtime: `docker with runc-here (Engine ",
         "- C library: `libc.so.6`",
         "- image: `sha256:",
     ] {

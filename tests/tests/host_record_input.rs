@@ -58,7 +58,7 @@ fn not_root() -> Result<()> {
     fs::copy(binary()?, &copy)?;
     let mut command = Command::new(&copy);
     command.args(["record", "-o"]).arg(dir.path().join("recording.json")).args(["--", "true"]);
-    refusal::run(command.current_dir("/").uid(NOBODY).gid(NOBODY))?.refused(5, "needs root")?;
+    refusal::run(command.current_dir("/").uid(NOBODY).gid(NOBODY))?.refused(5, "needs CAP_BPF")?;
     holds_only(dir.path(), &["sandbox-trace"])
 }
 

@@ -5,6 +5,8 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +41,8 @@ impl<'a> Trial<'a> {
         fs::create_dir_all(&dir)?;
         let mut trial = Self { lab, workload, dir, recordings: Vec::new() };
         for seed in TRAINING {
+            // Names with the time to the second differ between runs: two within one second would not show it.
+            thread::sleep(Duration::from_millis(1100));
             let recording = trial.record_one(seed)?;
             trial.recordings.push(recording);
         }

@@ -9,6 +9,8 @@ start() {
     redis-server --port 0 --unixsocket $root/redis.sock --dir $root --save '' --appendonly yes \
         --logfile $root/redis.log --enable-debug-command no &
     server=$!
+    # Once in any case: whether it is there at once is chance, and a recording must not depend on that.
+    sleep 0.1
     tries=0
     until [ "$(cli PING 2> /dev/null)" = PONG ]; do
         tries=$((tries + 1))

@@ -42,6 +42,8 @@ done
 nginx -e $root/error.log -c $root/nginx.conf -g 'daemon off;' &
 server=$!
 fetch() { busybox wget -q -O - "http://127.0.0.1:8080$1"; }
+# Once in any case: whether it is there at once is chance, and a recording must not depend on that.
+sleep 0.1
 tries=0
 until fetch /index.html > /tmp/page 2> /dev/null; do
     tries=$((tries + 1))
