@@ -111,6 +111,8 @@ impl Shell {
         let binaries = binaries.parent().context("the binary is in no folder")?.canonicalize()?;
         let path = std::env::var("PATH").unwrap_or_default();
         let mut bash = Command::new("bash");
+        // Else Python writes a line in parts, and another program's line may come in between.
+        bash.env_remove("PYTHONUNBUFFERED");
         if let Some(engine) = engine {
             bash.env("DOCKER_HOST", engine.host());
         }
