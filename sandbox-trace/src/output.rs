@@ -242,6 +242,16 @@ fn show(first: String, next: &Receiver<String>) {
     bar.finish_and_clear();
 }
 
+/// A length of time in milliseconds as people say it: `804 ms`, `12.4 s`, `4 min 31 s`.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
 /// A number with thousands separators, as tables and summaries show it.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();

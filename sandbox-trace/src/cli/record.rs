@@ -10,7 +10,7 @@ use std::{
 use super::Context;
 use crate::{
     error::{Error, Exit, Result},
-    output::{counted, grouped},
+    output::{self, counted, grouped},
     record::{self, Outcome, TargetChoice},
     recording::{Recording, Saturation},
     requirements,
@@ -202,7 +202,7 @@ fn summarize(context: Context, outcome: &Outcome, output: &Path) {
     let name = if output == Path::new("-") { "recording".into() } else { output.display().to_string() };
     context.note(format!(
         "✓ {name}: {}, {}, {}, {}, {lost}",
-        human_time(recording.duration_ms),
+        output::duration(recording.duration_ms),
         counted(recording.syscalls.len() as u64, "syscall"),
         counted(outcome.paths(), "path"),
         counted(recording.executables.len() as u64, "executable"),
@@ -255,16 +255,6 @@ fn peaks(recording: &Recording) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// `850 ms`, `4.2 s`, `4 min 31 s`, `2 h 5 min`.
-fn human_time(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
-        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,9 +298,9 @@ mod tests {
 
     #[test]
     fn times_are_human() {
-        assert_eq!(human_time(850), "850 ms");
-        assert_eq!(human_time(4_250), "4.2 s");
-        assert_eq!(human_time(271_000), "4 min 31 s");
-        assert_eq!(human_time(7_500_000), "2 h 5 min");
+        assert_eq!(output::duration(850), "850 ms");
+        assert_eq!(output::duration(4_250), "4.2 s");
+        assert_eq!(output::duration(271_000), "4 min 31 s");
+        assert_eq!(output::duration(7_500_000), "2 h 5 min");
     }
 }

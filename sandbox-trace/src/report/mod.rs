@@ -14,7 +14,7 @@ pub mod plot;
 pub mod text;
 mod tree;
 
-use crate::recording::printable;
+use crate::{output::duration, recording::printable};
 
 /// How good a thing is. Never shown by colour alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,16 +260,6 @@ impl Document {
 /// A string of a file that somebody else wrote, so that it can be shown.
 fn safe(text: &str) -> String {
     printable(text)
-}
-
-/// A length of time as people say it: `804 ms`, `12.4 s`, `4 min 31 s`.
-fn duration(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
-        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
-    }
 }
 
 /// A size as people say it: `512 B`, `13.7 MiB`.
