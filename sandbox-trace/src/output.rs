@@ -18,6 +18,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::{
     fcntl::{AT_FDCWD, AtFlags, OFlag},
+    sys::signal::{SigSet, SigmaskHow},
     unistd::linkat,
 };
 
@@ -87,8 +88,9 @@ pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<
 }
 
 /// A file has no name until it is whole, so that a process that is killed while it writes leaves nothing behind. It
-/// is then linked under a name that is always the same for the same `path`, and renamed: should the process end just
-/// between those two, the next one takes that name over.
+/// is then linked under a name that is always the same for the same `path`, and renamed. Signals wait until both are
+/// done; should the process end just between those two all the same (SIGKILL does not wait), the next one takes that
+/// name over.
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -109,7 +111,9 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     let mut out = io::BufWriter::new(&file);
     let written = write(&mut out).and_then(|()| out.flush());
     drop(out);
-    let done = written.and_then(|()| file.sync_all()).and_then(|()| {
+    let written = written.and_then(|()| file.sync_all());
+    let _waiting = SignalsWait::begin();
+    let done = written.and_then(|()| {
         if !named {
             let _ = fs::remove_file(&part);
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -121,6 +125,25 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         let _ = fs::remove_file(&part);
     }
     done
+}
+
+/// While there is one, signals to this thread wait.
+struct SignalsWait {
+    before: Option<SigSet>,
+}
+
+impl SignalsWait {
+    fn begin() -> Self {
+        Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+    }
+}
+
+impl Drop for SignalsWait {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 /// A file of a folder that is written as a whole.

@@ -138,6 +138,34 @@ fn a_recorder_that_is_killed_leaves_its_last_checkpoint() -> Result<()> {
 }
 
 #[test]
+fn a_recorder_that_is_killed_while_a_checkpoint_gets_its_name_leaves_it_whole() -> Result<()> {
+    command::require_root()?;
+    let (dir, logs) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let file = dir.path().join("recording.json");
+    // The checkpoint has its temporary name for a second. With -D, the process started is the recorder itself.
+    let mut recorder = Background(
+        Command::new(command::require("strace")?)
+            .args(["-D", "-f", "-qq", "-e", "trace=linkat", "-e", "inject=linkat:delay_exit=1s", "-o"])
+            .arg(logs.path().join("strace"))
+            .arg(product::binary()?)
+            .args(["record", "-o", text(&file)?, "--checkpoint", "100ms", "--", "sleep", "60"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
+    let temporary = dir.path().join(".recording.json.part");
+    command::wait_until("a temporary name", Duration::from_secs(60), || Ok(temporary.exists()))?;
+    signal(&recorder.0, Signal::SIGKILL)?;
+    ensure!(recorder.0.wait()?.signal() == Some(9), "it ended otherwise");
+    command::wait_until("the file's own name", Duration::from_secs(10), || {
+        Ok(names(dir.path())? == [file.clone()])
+    })?;
+    let json: Value = serde_json::from_slice(&fs::read(&file)?).context("a torn checkpoint")?;
+    ensure!(json["target"]["ended"] == "checkpoint", "{}", json["target"]);
+    Ok(())
+}
+
+#[test]
 fn two_parts_of_a_run_merge_into_one() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = fs::canonicalize(dir.path())?;

@@ -12,7 +12,7 @@ use nix::{
     libc,
     sys::{
         prctl::set_pdeathsig,
-        signal::{SigHandler, Signal, kill, signal},
+        signal::{SigHandler, SigSet, Signal, kill, signal},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getppid},
@@ -20,6 +20,9 @@ use nix::{
 use tokio::time::Instant;
 
 use crate::{error::Error, output};
+
+/// What ends the writer: not SIGKILL, because this one waits while a file that is whole gets its name.
+const END: Signal = Signal::SIGUSR1;
 
 /// When checkpoints are due, and the process that writes one.
 pub struct Checkpoints {
@@ -69,7 +72,7 @@ impl Checkpoints {
     /// Ends the writing of a checkpoint: the whole recording is about to replace it.
     pub fn stop(&mut self) {
         if let Some(writer) = self.writer.take() {
-            let _ = kill(writer, Signal::SIGKILL);
+            let _ = kill(writer, END);
             let _ = waitpid(writer, None);
         }
     }
@@ -78,11 +81,17 @@ impl Checkpoints {
 /// The child's life. It must not return: it has a copy of all that its parent is in the middle of.
 fn write_and_exit(recorder: Pid, told: bool, write: impl FnOnce() -> Result<(), Error>) -> ! {
     // What is half written when the recorder is killed must not appear after it.
-    let _ = set_pdeathsig(Signal::SIGKILL);
-    for ignored in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: ignoring runs no handler.
-        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+    for (of, handler) in [
+        (Signal::SIGINT, SigHandler::SigIgn),
+        (Signal::SIGTERM, SigHandler::SigIgn),
+        (END, SigHandler::SigDfl),
+    ] {
+        // SAFETY: neither runs a handler.
+        let _ = unsafe { signal(of, handler) };
     }
+    // Whoever started the recorder may have had it blocked.
+    let _ = SigSet::from(END).thread_unblock();
+    let _ = set_pdeathsig(END);
     let code = if getppid() == recorder {
         match catch_unwind(AssertUnwindSafe(write)) {
             Ok(Ok(())) => 0,
