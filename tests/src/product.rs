@@ -67,9 +67,21 @@ impl Recorder {
 
     /// As [`Recorder::start`], on the target that `options` name, with these environment variables.
     pub fn start_on(options: &[&OsStr], dir: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut recorder = Self::spawn(Command::new(binary()?), options, dir, environment)?;
+        recorder.armed()?;
+        Ok(recorder)
+    }
+
+    /// As [`Recorder::start_on`], but returns at once. `program` is the product, or what starts it.
+    pub fn spawn(
+        mut program: Command,
+        options: &[&OsStr],
+        dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let log = dir.join("recorder.log");
         let recording = dir.join("recording.json");
-        let child = Command::new(binary()?)
+        let child = program
             .args(["record", "--hooks", "syscalls"])
             .args(options)
             .envs(environment.iter().copied())
@@ -79,15 +91,23 @@ impl Recorder {
             .stderr(fs::File::create(&log)?)
             .spawn()
             .context("can't start the recorder")?;
-        let mut recorder = Self { process: Background(child), log, recording };
+        Ok(Self { process: Background(child), log, recording })
+    }
+
+    /// The recorder's process.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Waits until nothing can be missed any more.
+    pub fn armed(&mut self) -> Result<()> {
         command::wait_until("the recorder's `armed`", Duration::from_secs(60), || {
-            let said = fs::read_to_string(&recorder.log)?;
-            if let Some(status) = recorder.process.0.try_wait()? {
+            let said = fs::read_to_string(&self.log)?;
+            if let Some(status) = self.process.0.try_wait()? {
                 bail!("the recorder ended early, {status}:\n{said}");
             }
             Ok(said.lines().any(|line| line == "armed"))
-        })?;
-        Ok(recorder)
+        })
     }
 
     /// Ends the recording with a signal. Returns the recording's file.

@@ -1,8 +1,9 @@
 //! `record --container`, of a container that does not exist yet and of one that runs, with a real Docker engine.
 
-use std::{ffi::OsStr, path::Path, process::Command, time::Duration};
+use std::{ffi::OsStr, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::libc;
 use sandbox_trace_tests::{
     cgroup::Cgroup,
     command,
@@ -101,6 +102,34 @@ fn a_container_that_was_created_before_is_recorded_from_each_start() -> Result<(
         setup::expect_none(&recorded, engine.dir(), &[SHELL])?;
         ensure!(recorded.json["target"]["container"]["id"] == id.as_str(), "{}", recorded.json["target"]);
     }
+    Ok(())
+}
+
+#[test]
+fn a_container_that_ends_before_the_recorder_is_armed_is_waited_for() -> Result<()> {
+    command::require_root()?;
+    let engine = Engine::start()?;
+    let dir = tempfile::tempdir()?;
+    // The image has a shell alone, which waits for a line.
+    let old = run("agent", "read line");
+    engine.call(["run", "--detach", "--interactive"].into_iter().chain(old.into_iter().skip(1)))?;
+    // The recorder has found the container when it is held at its first bpf call. With -D, it is the process started.
+    let mut strace = Command::new(command::require("strace")?);
+    strace.args(["-D", "-qq", "-e", "trace=bpf", "-e", "inject=bpf:delay_enter=10s:when=1", "-o"]);
+    strace.arg(dir.path().join("strace")).arg(product::binary()?);
+    let options = ["--container", "agent", "--wait"].map(OsStr::new);
+    let mut recorder = Recorder::spawn(strace, &options, dir.path(), &[("DOCKER_HOST", &engine.host())])?;
+    let call = format!("/proc/{}/syscall", recorder.id());
+    let is_held = || Ok(fs::read_to_string(&call)?.starts_with(&format!("{} ", libc::SYS_bpf)));
+    command::wait_until("the recorder's first bpf call", Duration::from_secs(60), is_held)?;
+    engine.call(["rm", "--force", "agent"])?;
+    ensure!(is_held()?, "the container took too long to end");
+    recorder.armed()?;
+    engine.call(run("agent", LOOK))?;
+    let recorded = Recorded::load(&recorder.finish()?)?;
+    setup::expect_first_exec(&recorded, SHELL)?;
+    setup::expect_none(&recorded, engine.dir(), &[SHELL])?;
+    ensure!(setup::was_read(&recorded, "/etc/shadow"), "what the program did is not in the recording");
     Ok(())
 }
 

@@ -54,12 +54,15 @@ pub fn main(context: Context, args: &Args) -> Result<Exit> {
     }
     sandbox::Args::notes(context, &made);
     if common.is_folder() {
-        let folder = common.output.display();
+        let (folder, at) =
+            (common.output.display(), |name: &str| common.output.join(name).display().to_string());
         context.note(match args.profiles {
             Profiles::Operator => format!("  next: kubectl apply of {folder}, the profiles before the Pod"),
             Profiles::Node => format!(
-                "  next: {folder}/seccomp.json to /var/lib/kubelet/seccomp/profiles/ and {folder}/apparmor.profile \
-                 to apparmor_parser -r on each node, then kubectl apply of the objects"
+                "  next: {} to /var/lib/kubelet/seccomp/profiles/ and {} \
+                 to apparmor_parser -r on each node, then kubectl apply of the objects",
+                at("seccomp.json"),
+                at("apparmor.profile"),
             ),
         });
     }

@@ -209,6 +209,10 @@ pub fn print(context: Context, live: Option<&Live>) -> Result<()> {
             counted(live.missing.len() as u64, "fact")
         ));
     }
+    for call in &live.fallbacks {
+        let (by, reason) = (call.by.join(", "), call.reason().unwrap_or_default());
+        context.note(format!("  note: {} → ENOSYS   {by}; no denial: {reason}", call.what));
+    }
     for note in &live.notes {
         context.note(format!("  note: {note}"));
     }

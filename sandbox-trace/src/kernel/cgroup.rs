@@ -77,10 +77,11 @@ impl Hierarchy {
         Path::new("/").join(below)
     }
 
-    /// The path below the root of a process's cgroup; `None` if there is no such process.
+    /// The path below the root of a process's cgroup; `None` if there is no such process, or no longer its cgroup.
     pub fn of_process(&self, pid: u32) -> Option<PathBuf> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from)
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+        (!path.ends_with(" (deleted)")).then(|| PathBuf::from(path))
     }
 
     /// `unified` or `hybrid`.

@@ -19,7 +19,6 @@ pub(super) struct Fallback {
     /// Only where this call is admitted.
     pub only_with: Option<&'static str>,
     /// Who tries it, and what they do on `ENOSYS`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for readers, and for the test of the documentation"))]
     pub reason: &'static str,
 }
 
@@ -103,6 +102,13 @@ pub(super) const I386: &[&str] = &[
     "timerfd_settime64",
     "utimensat_time64",
 ];
+
+/// What those who make this call do when it gets `ENOSYS`, if they are known to go on with something else.
+pub fn reason(name: &str) -> Option<&'static str> {
+    let of_table = || TABLE.iter().find(|entry| entry.name == name).map(|entry| entry.reason);
+    let of_i386 = || I386.contains(&name).then_some("32-bit libraries: the call with times before 2038");
+    of_table().or_else(of_i386)
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ pub(crate) mod cover;
 pub mod danger;
 pub mod danger_paths;
 pub mod deny_baseline;
-mod fallbacks;
+pub(crate) mod fallbacks;
 pub mod generalize;
 pub mod paths;
 mod safe;

@@ -177,10 +177,14 @@ impl<'a> Session<'a> {
             TargetChoice::Command(command) => {
                 return Self::on_command(options, hierarchy, command, &btf).await;
             }
-            target => {
+            target => loop {
                 let aim = target::find(target, &hierarchy).await?;
-                Self::on_cgroups(options, hierarchy, aim, &btf)?
-            }
+                match Self::on_cgroups(options, &hierarchy, aim, &btf)? {
+                    Some(session) => break session,
+                    None if target.is_waited_for() => {}
+                    None => return Err(target.ended()),
+                }
+            },
         };
         session.until_the_end(|_| Ok(())).await
     }
@@ -206,7 +210,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_cgroups(options: &'a Options, hierarchy: Hierarchy, aim: Aim, btf: &Path) -> Result<Self> {
+    /// `None` if all cgroups that there were have gone while the programs were loaded: the kernel takes none of them.
+    fn on_cgroups(options: &'a Options, hierarchy: &Hierarchy, aim: Aim, btf: &Path) -> Result<Option<Self>> {
         let Aim { scope, container, awaited } = aim;
         let members = match (scope.cgroups(), &awaited) {
             ([only], None) => Members::Below(only),
@@ -218,11 +223,15 @@ impl<'a> Session<'a> {
             btf,
             hooks: options.hooks,
             ring_bytes: options.ring_bytes,
-        })?;
-        let mut session = Self::new(options, hierarchy, scope, Meters::default(), tracer);
+        });
+        let tracer = match tracer {
+            Err(_) if !scope.cgroups().is_empty() && scope.populated().is_none() => return Ok(None),
+            tracer => tracer?,
+        };
+        let mut session = Self::new(options, hierarchy.clone(), scope, Meters::default(), tracer);
         session.host_at_start = session.scope.processes().into_iter().any(in_own_mount_namespace);
         (session.container, session.awaited) = (container, awaited);
-        Ok(session)
+        Ok(Some(session))
     }
 
     async fn on_command(

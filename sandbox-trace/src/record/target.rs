@@ -53,6 +53,33 @@ impl TargetChoice {
             Self::Command(_) => "command",
         }
     }
+
+    /// Whether it may come later, or again.
+    pub fn is_waited_for(&self) -> bool {
+        matches!(self, Self::Cgroups { wait: true, .. } | Self::Container { wait: true, .. })
+    }
+
+    /// That it was there when it was looked for, and no longer when the recording was to begin.
+    pub fn ended(&self) -> Error {
+        let hint = match self {
+            Self::Container { .. } => "start it again, with the recorder waiting for it: --wait",
+            _ => "start it again, or record the command with `-- COMMAND`",
+        };
+        Error::usage(format!("{} ended just now", self.named())).hint(hint)
+    }
+
+    /// It, as a person names it.
+    fn named(&self) -> String {
+        match self {
+            Self::Container { name, .. } => format!("the container {name}"),
+            Self::Process(pid) => format!("process {pid}"),
+            Self::Cgroups { paths, .. } => {
+                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                format!("the cgroup {}", paths.join(", "))
+            }
+            Self::Command(_) => "the command".into(),
+        }
+    }
 }
 
 /// Where to look, and for what.
@@ -70,7 +97,7 @@ pub struct Aim {
 pub async fn find(choice: &TargetChoice, hierarchy: &Hierarchy) -> Result<Aim> {
     match choice {
         TargetChoice::Cgroups { paths, wait } => cgroups(hierarchy, paths, *wait).await,
-        TargetChoice::Container { name, wait } => container(hierarchy, name, *wait).await,
+        TargetChoice::Container { name, wait } => container(hierarchy, choice, name, *wait).await,
         TargetChoice::Process(pid) => process(hierarchy, *pid).await,
         TargetChoice::Command(_) => Ok(Aim::default()),
     }
@@ -127,30 +154,31 @@ fn of_its_own(hierarchy: &Hierarchy, path: &Path, whose: &str) -> Result<Cgroup>
     })
 }
 
-async fn container(hierarchy: &Hierarchy, name: &str, wait: bool) -> Result<Aim> {
+async fn container(hierarchy: &Hierarchy, choice: &TargetChoice, name: &str, wait: bool) -> Result<Aim> {
     let runtimes = Runtimes::connect().await?;
-    match runtimes.find(name).await? {
-        Some(Found { pid: Some(pid), container, .. }) => {
-            let named = hierarchy.uppermost(|directory| naming::is_of(directory, &container.id));
-            let mut cgroups: Vec<Cgroup> =
-                named.iter().filter_map(|path| Cgroup::find(hierarchy, path)).collect();
-            if cgroups.is_empty() {
-                // Its runtime was told another name.
-                let gone = || {
-                    Error::usage(format!("the container {name} ended just now"))
-                        .hint("start it again, with the recorder waiting for it: --wait")
-                };
-                let path = hierarchy.of_process(pid).ok_or_else(gone)?;
-                cgroups.push(of_its_own(hierarchy, &path, &format!("the container {name}"))?);
-            }
-            Ok(Aim { scope: Scope::of(cgroups), container: Some(container), awaited: None })
+    let found = runtimes.find(name).await?;
+    if let Some(Found { pid: Some(pid), container, .. }) = &found {
+        let named = hierarchy.uppermost(|directory| naming::is_of(directory, &container.id));
+        let mut cgroups: Vec<Cgroup> =
+            named.iter().filter_map(|path| Cgroup::find(hierarchy, path)).collect();
+        // Otherwise its runtime was told another name, or it ended meanwhile.
+        if cgroups.is_empty()
+            && let Some(path) = hierarchy.of_process(*pid)
+        {
+            cgroups.push(of_its_own(hierarchy, &path, &choice.named())?);
         }
+        if !cgroups.is_empty() {
+            return Ok(Aim { scope: Scope::of(cgroups), container: Some(container.clone()), awaited: None });
+        }
+    }
+    match found {
         _ if wait => {
             runtimes.require_any()?;
             let rule = Rule::Container { name: name.to_owned(), runtimes };
             Ok(Aim { awaited: Some(Awaited::new(rule)), ..Aim::default() })
         }
-        Some(_) => Err(Error::usage(format!("the container {name} does not run"))
+        Some(Found { pid: Some(_), .. }) => Err(choice.ended()),
+        Some(_) => Err(Error::usage(format!("{} does not run", choice.named()))
             .hint("start it, or add --wait to record it from its start")),
         None => Err(runtimes.unknown(name).await),
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Kind;
 use crate::{
     linux,
-    recording::{ExecutableIndex, Recording, Syscall, printable},
+    policy::fallbacks,
+    recording::{ExecutableIndex, Recording, Refusal, Syscall, printable},
 };
 
 /// What the second run did.
@@ -22,6 +23,8 @@ pub struct Live {
     pub complete: bool,
     /// What was denied, sorted.
     pub denied: Vec<Denied>,
+    /// What was answered with `ENOSYS` for its callers to use something older, as they are known to: no denial. Sorted.
+    pub fallbacks: Vec<Denied>,
     /// What the recorded runs did and this one did not, sorted. Runs differ: by itself it proves nothing.
     pub missing: Vec<Missing>,
     /// What else a reader should know.
@@ -44,6 +47,19 @@ pub struct Denied {
     pub by: Vec<String>,
     /// How often; 0 if it is not known.
     pub count: u64,
+}
+
+impl Denied {
+    /// Whether it was answered with `ENOSYS` alone, and those who make such a call go on with something older.
+    fn is_fallback(&self) -> bool {
+        self.kind == Kind::Seccomp && self.answer == "ENOSYS" && self.reason().is_some()
+    }
+
+    /// What those who make such a call do on `ENOSYS`, if that is known.
+    pub fn reason(&self) -> Option<&'static str> {
+        let name = self.what.find(['(', ' ', ',']).map_or(self.what.as_str(), |end| &self.what[..end]);
+        fallbacks::reason(name)
+    }
 }
 
 /// Something that only the recorded runs did.
@@ -77,11 +93,13 @@ impl Live {
 /// `apparmor` says that an `AppArmor` profile was enforced.
 pub fn compare(first: &[(String, Recording)], second: &Recording, apparmor: bool) -> Live {
     let codes: Vec<i32> = first.iter().filter_map(|(_, recording)| recording.target.exit_code).collect();
+    let (fallbacks, denied) = denied(second).into_iter().partition(Denied::is_fallback);
     let mut live = Live {
         exit_code: second.target.exit_code,
         expected_exit_code: codes.first().copied(),
         complete: second.complete && second.target.exit_code.is_some(),
-        denied: denied(second),
+        denied,
+        fallbacks,
         missing: missing(first, second),
         notes: Vec::new(),
         others: codes.into_iter().collect(),
@@ -187,7 +205,10 @@ fn behaviour(recording: &Recording) -> BTreeMap<(&'static str, String), Missing>
         out.entry((kind, key)).or_insert_with(|| Missing { kind, what, by: who(recording, by) });
     };
     for call in &recording.syscalls {
-        if call.refused.as_ref().is_none_or(|refusal| !refusal.always) {
+        // One that is sent to something older did not do without.
+        let fell_back = || fallbacks::reason(&call.name).is_some();
+        let denied = |refusal: &Refusal| refusal.always && !(refusal.answers == ["ENOSYS"] && fell_back());
+        if !call.refused.as_ref().is_some_and(denied) {
             add("syscall", call_name(call), call_name(call), &call.by);
         }
     }
@@ -294,6 +315,28 @@ mod tests {
         assert_eq!(denied, [("mount", "EPERM")]);
         let missing: Vec<_> = live.missing.iter().map(|m| m.what.as_str()).collect();
         assert_eq!(missing, ["mount", "rename"]);
+    }
+
+    #[test]
+    fn what_callers_fall_back_from_is_no_denial() {
+        let first = ended(samples::calls(&["read", "clone3", "mkdir"]), Some(0));
+        let answered = |name: &str, answer: &str| {
+            let mut second = ended(samples::calls(&["read", "clone3", "mkdir"]), Some(0));
+            samples::refuse(&mut second, name);
+            for refusal in second.syscalls.iter_mut().filter_map(|call| call.refused.as_mut()) {
+                refusal.answers = vec![answer.into()];
+            }
+            compare(&named(&first), &second, false)
+        };
+        let live = answered("clone3", "ENOSYS");
+        assert!(!live.found() && live.denied.is_empty() && live.missing.is_empty());
+        assert_eq!(live.fallbacks.len(), 1);
+        assert!(live.fallbacks[0].reason().unwrap().contains("glibc"));
+        for (name, answer) in [("clone3", "EPERM"), ("mkdir", "ENOSYS")] {
+            let live = answered(name, answer);
+            assert!(live.found() && live.fallbacks.is_empty() && live.denied.len() == 1, "{name} {answer}");
+            assert_eq!(live.missing.len(), 1, "{name} {answer}");
+        }
     }
 
     #[test]
