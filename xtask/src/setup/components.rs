@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use sandbox_trace_tests::vm::Kernel;
 
 use super::{Purpose, guest, install};
-use crate::{build_ebpf, process};
+use crate::{build_ebpf, process, workspace};
 
 /// Something that a task needs.
 #[derive(Debug)]
@@ -222,6 +222,13 @@ pub fn all() -> Vec<Component> {
             "the schema of compose files",
             Function(|| install::python_program("check-jsonschema").is_file()),
             Source::Python("check-jsonschema", &["python3-venv"]),
+            TEST,
+        ),
+        component(
+            "moto",
+            "is an object store",
+            Function(|| workspace::tools_dir().join("moto/bin/moto_server").is_file()),
+            Source::Python("moto[server]", &["python3-venv"]),
             TEST,
         ),
         component(

@@ -115,9 +115,10 @@ pub fn python_program(name: &str) -> PathBuf {
     workspace::tools_dir().join(name).join("bin").join(name)
 }
 
-/// Debian's Python: another one on PATH may lack the module that makes environments.
-fn python(name: &str) -> Result<()> {
+/// Debian's Python: another one on PATH may lack the module that makes environments. `package` may name extras.
+fn python(package: &str) -> Result<()> {
+    let name = package.split_once('[').map_or(package, |(name, _)| name);
     let environment = workspace::tools_dir().join(name);
     process::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-    process::run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", name]))
+    process::run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", package]))
 }
