@@ -202,6 +202,31 @@ fn each_of_many_tasks_is_judged_by_its_own_filter() -> Result<()> {
     Ok(())
 }
 
+/// What was seen before a filter was loaded hides nothing that is first done under it.
+#[test]
+fn calls_that_are_first_made_under_a_filter_are_recorded() -> Result<()> {
+    const COPIES: usize = 8;
+    let dir = tempfile::tempdir()?;
+    let folder = fs::canonicalize(dir.path())?;
+    // Each is another executable, with other numbers in the kernel.
+    let copies: Vec<String> = (0..COPIES).map(|copy| format!("{}/copy-{copy}", folder.display())).collect();
+    for copy in &copies {
+        fs::copy(REFUSED, copy)?;
+    }
+    let script = "for copy; do \"$copy\" neighbours || exit; done";
+    let words = ["sh", "-c", script, "sh"].into_iter().chain(copies.iter().map(String::as_str));
+    let recorded = record(dir.path(), words.map(OsStr::new))?;
+    let executables = recorded.json["executables"].as_array().context("no executables")?;
+    for name in ["getrlimit", "sysinfo", "getegid", "getpgrp"] {
+        let by = call(&recorded, name)?["by"].as_array().context("no by")?;
+        let by = by.iter().filter_map(|index| executables.get(usize::try_from(index.as_u64()?).ok()?));
+        let by: BTreeSet<&str> = by.filter_map(|executable| executable["path"].as_str()).collect();
+        let missing: Vec<_> = copies.iter().filter(|copy| !by.contains(copy.as_str())).collect();
+        ensure!(missing.is_empty(), "{name} of {missing:?} is missing");
+    }
+    Ok(())
+}
+
 #[test]
 fn calls_that_end_in_a_signal_are_refused_and_did_not_succeed() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -107,8 +107,13 @@ impl Who {
 
 /// Multipliers that keep the parts of a key apart; they are summed, so that the processor multiplies at once what a
 /// chain of [`crate::kernel::mix`] would make it wait for.
-const PARTS: [u64; 4] =
-    [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0xd6e8_feb8_6659_fd93];
+const PARTS: [u64; 5] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xc2b2_ae3d_27d4_eb4f,
+    0x1656_67b1_9e37_79f9,
+    0xd6e8_feb8_6659_fd93,
+    0xff51_afd7_ed55_8ccd,
+];
 
 /// A kernel pointer as a number that identifies it. The verifier allows no other arithmetic on typed pointers than
 /// a difference; the other operand is an address that stays the same for the life of the program. A pointer without
@@ -150,7 +155,9 @@ pub fn identify<const E: u8>(task: *const u8) -> Who {
             who.exe = inode.wrapping_add(identity::<E>(mnt).wrapping_mul(PARTS[1]));
         }
     }
-    who.key = who.exe ^ filters;
+    // Spread over all bits: what comes next is combined by exclusive or, and a number that is one more would make one
+    // call under a filter look like its neighbour without.
+    who.key = who.exe.wrapping_add(filters.wrapping_mul(PARTS[4]));
     if cgroup::by_id() {
         // While nobody knows whose a cgroup is, its facts must not hide another's.
         who.key = who.key.wrapping_add(cgroup_id::<E>(task).wrapping_mul(PARTS[3]));
@@ -191,7 +198,7 @@ pub fn identify_last<const E: u8>() -> Who {
             // SAFETY: a plain number is copied out of the map.
             who.exe = unsafe { *exe };
             // As `identify` makes it.
-            who.key = who.key.wrapping_sub(who.filters).wrapping_add(who.exe ^ who.filters);
+            who.key = who.key.wrapping_add(who.exe);
         }
     }
     who

@@ -1,4 +1,4 @@
-//! Calls under seccomp filters, some of the program's own making: `refused calls | parts | many | signals`. Every
+//! Calls under seccomp filters, some of the program's own making: `refused calls | parts | many | signals | neighbours`. Every
 //! call is made whatever becomes of it; what it got is printed.
 
 use std::{io, process::ExitCode};
@@ -17,8 +17,9 @@ fn main() -> ExitCode {
         Some("parts") => parts(),
         Some("many") => many(),
         Some("signals") => signals(),
+        Some("neighbours") => neighbours(),
         _ => {
-            eprintln!("usage: refused calls | parts | many | signals");
+            eprintln!("usage: refused calls | parts | many | signals | neighbours");
             return ExitCode::from(2);
         }
     }
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 /// Makes a call and says what it got.
 fn call(name: &str, number: i64, args: [u64; 3]) {
     let [a, b, c] = args;
-    // SAFETY: only calls that change no memory of this process.
+    // SAFETY: only calls that change no memory of this process but what they are given for it.
     let result = unsafe { libc::syscall(number, a, b, c) };
     let said = if result == -1 { io::Error::last_os_error().to_string() } else { "done".into() };
     println!("{name}: {said}");
@@ -109,6 +110,22 @@ fn many() {
             call("getppid", libc::SYS_getppid, [0; 3]);
         });
     }
+}
+
+/// Calls without a filter, and others under one that lets all through. The numbers of each of the latter differ in their
+/// last bits alone from one of the former: by all ones, as two numbers do of which one is one more.
+fn neighbours() {
+    let mut place = [0u64; 32];
+    let address = place.as_mut_ptr() as u64;
+    call("gettimeofday", libc::SYS_gettimeofday, [address, 0, 0]);
+    call("getrusage", libc::SYS_getrusage, [0, address, 0]);
+    call("geteuid", libc::SYS_geteuid, [0; 3]);
+    call("getppid", libc::SYS_getppid, [0; 3]);
+    filter(0, &[]);
+    call("getrlimit", libc::SYS_getrlimit, [0, address, 0]);
+    call("sysinfo", libc::SYS_sysinfo, [address, 0, 0]);
+    call("getegid", libc::SYS_getegid, [0; 3]);
+    call("getpgrp", libc::SYS_getpgrp, [0; 3]);
 }
 
 extern "C" fn ignore(_signal: i32) {}
