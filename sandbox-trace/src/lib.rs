@@ -28,6 +28,7 @@ pub mod refresh;
 pub mod report;
 pub mod requirements;
 pub mod sarif;
+pub mod schemas;
 pub mod seccomp;
 pub mod sources;
 pub mod start;

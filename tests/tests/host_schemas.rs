@@ -245,28 +245,3 @@ fn a_tree_with_mounts_in_it_is_counted_once() -> Result<()> {
 fn the_checks_of_this_host() -> Result<()> {
     holds(&schema("doctor-v1.json")?, &json(&["doctor", "--json"], &[0, 5])?)
 }
-
-/// A schema that takes everything proves nothing.
-#[test]
-fn a_recording_that_breaks_the_format_is_refused() -> Result<()> {
-    let schema = schema("recording-v1.json")?;
-    let sample = read(&docs().join("examples/recording.json"))?;
-    holds(&schema, &sample)?;
-    let changes: [(&str, Value); 9] = [
-        ("/schema", "sandbox-trace/recording/v2".into()),
-        ("/files/0/path", "/a\\q".into()),
-        ("/files/0/access", "zr".into()),
-        ("/files/0/by/0", (-1).into()),
-        ("/failed/files/0/error", 2.into()),
-        ("/losses/ring_full", 1.into()),
-        ("/syscalls/0/count", 1.5.into()),
-        ("/started", "yesterday".into()),
-        ("/host", Value::Null),
-    ];
-    for (pointer, value) in changes {
-        let mut broken = sample.clone();
-        *broken.pointer_mut(pointer).with_context(|| format!("the sample has no {pointer}"))? = value;
-        ensure!(!schema.is_valid(&broken), "{pointer}");
-    }
-    Ok(())
-}

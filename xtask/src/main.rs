@@ -10,6 +10,7 @@ mod msrv;
 mod process;
 mod provenance;
 mod runtime_bases;
+mod schemas;
 mod setup;
 mod test;
 mod vm;
@@ -43,6 +44,8 @@ enum Task {
     Bench(bench::Args),
     /// Write the man pages and the shell completions, and check them.
     Docs(docs::Args),
+    /// Write the JSON schemas in docs/schemas anew, from the types that they describe.
+    Schemas(schemas::Args),
     /// Make what is released: archive, Debian package, bill of materials, checksums.
     Dist(dist::Args),
     /// Measure what runc and crun need of a filter, and compare it with profiles/runtime.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Examples(args) => examples::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Docs(args) => docs::main(&args),
+        Task::Schemas(args) => schemas::main(&args),
         Task::Dist(args) => dist::main(&args),
         Task::RuntimeBases(args) => runtime_bases::main(&args),
         Task::Vm(args) => vm::main(&args),

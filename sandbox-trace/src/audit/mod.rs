@@ -13,16 +13,20 @@ mod unused;
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::{
     filter::Filter,
     held::{Held, HeldMount},
 };
-use crate::{docker_syntax::Written, recording::Container, requirements::Requirements};
+use crate::{docker_syntax::Written, recording::Container, requirements::Requirements, schemas::text::Shown};
+
+/// What a check may be called.
+const ID: &str = "^[a-z][a-z-]*$";
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -110,60 +114,77 @@ pub struct Found {
 }
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Finding {
-    /// The check's name; it stays.
+    /// The check's name, which stays; docs/audit.md has them all.
+    #[schemars(regex(pattern = ID))]
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
     /// What it is.
     pub title: &'static str,
     /// What was seen.
+    #[schemars(with = "Shown")]
     pub evidence: String,
     /// Why it matters.
     pub why: &'static str,
     /// What to write instead, and where.
+    #[schemars(length(min = 1))]
     pub fix: String,
     /// Which container.
+    #[schemars(with = "Shown")]
     pub subject: String,
     /// The line of the file, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub line: Option<u32>,
 }
 
 /// A check that passed, or that could not be decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Decided {
-    /// The check's name.
+    /// The check's name, which stays; docs/audit.md has them all.
+    #[schemars(regex(pattern = ID))]
     pub id: &'static str,
     /// What it is about.
     pub title: &'static str,
     /// What was seen, or why it can't be told.
+    #[schemars(with = "Shown")]
     pub evidence: String,
     /// Which container.
+    #[schemars(with = "Shown")]
     pub subject: String,
 }
 
 /// A container's part of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Scored {
     /// What it is called.
+    #[schemars(with = "Shown")]
     pub name: String,
-    /// `container`, `compose`, `docker-run` or `oci`.
+    /// What it was read from.
+    #[schemars(extend("enum" = ["container", "compose", "docker-run", "oci"]))]
     pub kind: &'static str,
     /// The file, where it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Shown>")]
     pub file: Option<String>,
     /// Its exposure, from 0 to 10.
+    #[schemars(range(min = 0, max = 10))]
     pub score: f64,
 }
 
 /// The report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// The exposure of the most exposed container: 0 is all closed, 10 is all open.
+    #[schemars(range(min = 0, max = 10))]
     pub score: f64,
     /// What was audited.
+    #[schemars(length(min = 1))]
     pub subjects: Vec<Scored>,
     /// What stands open, the worst first.
     pub findings: Vec<Finding>,

@@ -5,6 +5,7 @@ mod subjects;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, READING};
@@ -85,8 +86,10 @@ impl FailOn {
 }
 
 /// The report as scripts read it.
-#[derive(Serialize)]
-struct Json<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Json<'a> {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
     #[serde(flatten)]
     report: &'a Report,

@@ -28,6 +28,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use self::{
+    audit::Json as AuditJson, probe::Json as ProbeJson, verify::Report as VerifyJson,
+    width::Report as WidthJson,
+};
 use crate::{
     error::{Error, Exit, Result},
     output::{self, Progress},

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use comfy_table::{Table, presets};
 use indicatif::ProgressBar;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
@@ -45,8 +46,10 @@ pub struct Args {
 }
 
 /// The report as scripts read it.
-#[derive(Serialize)]
-struct Json<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Json<'a> {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
     #[serde(flatten)]
     report: &'a Report,

@@ -4,6 +4,7 @@ mod print;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, READING, live};
@@ -12,7 +13,8 @@ use crate::{
     output,
     record::{self, InForce},
     requirements::{self, Requirements},
-    seccomp::{capabilities::Capabilities, runtime::Runtime},
+    schemas::text::CapabilityName,
+    seccomp::{bpf::MAX_INSTRUCTIONS, capabilities::Capabilities, runtime::Runtime},
     verify::{
         self, Blocked, Checked, Unproven, Verdicts,
         attacks::{self, Files, Judged},
@@ -69,35 +71,57 @@ pub struct Args {
 }
 
 /// The verdicts as scripts read them.
-#[derive(Serialize)]
-struct Report<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Report<'a> {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
+    /// How many facts were replayed; the sum of `checked_by_kind`.
     checked: u64,
+    /// How many of each kind.
     checked_by_kind: Checked,
+    /// Needed and denied, sorted.
     blocked: &'a [Blocked],
+    /// Facts that can't be decided, sorted.
     unproven: &'a [Unproven],
+    /// What became of the attacks, with `--must-deny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     attacks: Option<&'a Judged>,
+    /// What the kernel holds for the container's first process, with `--container`.
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Held>,
+    /// What else a reader should know, in sentences.
     notes: &'a [String],
+    /// The second run under the profiles, with `--live`.
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<&'a verify::live::Live>,
 }
 
 /// What the kernel holds for a container, as scripts read it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Held {
+    /// The container's name.
     name: String,
+    /// Its id.
     id: String,
+    /// Who keeps it.
     runtime: String,
+    /// Its first process, as the host numbers it.
+    #[schemars(range(min = 1))]
     pid: u32,
-    /// The instructions of each filter, newest first.
+    /// How many instructions each seccomp filter has, newest first.
+    #[schemars(inner(range(min = 1, max = MAX_INSTRUCTIONS)))]
     filters: Vec<usize>,
+    /// The AppArmor label, such as `docker-default (enforce)`; absent where the kernel has no AppArmor.
     #[serde(skip_serializing_if = "Option::is_none")]
     apparmor: Option<String>,
+    /// The capabilities that it can have.
+    #[schemars(with = "Vec<CapabilityName>")]
     bounding: Vec<String>,
+    /// The capabilities that it has.
+    #[schemars(with = "Vec<CapabilityName>")]
     effective: Vec<String>,
+    /// Whether its processes can't gain privileges by executing files.
     no_new_privileges: bool,
 }
 

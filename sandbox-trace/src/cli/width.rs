@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, READING};
@@ -45,8 +46,11 @@ pub struct Args {
 }
 
 /// The counts as scripts read them.
-#[derive(Serialize)]
-struct Report<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("anyOf" = [{ "required": ["files", "network", "capabilities"] }, { "required": ["syscalls"] }]))]
+pub(crate) struct Report<'a> {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
     #[serde(flatten)]
     width: &'a Width,

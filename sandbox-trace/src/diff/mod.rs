@@ -15,7 +15,9 @@ mod seccomp;
 
 use std::{collections::BTreeSet, fmt};
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 pub use self::{
     apparmor::{apparmor, of_sources},
@@ -24,14 +26,18 @@ pub use self::{
     recordings::{Level, recordings, recordings_at},
     seccomp::{cube::Cube, seccomp},
 };
-use crate::recording::BytePath;
+use crate::{
+    recording::BytePath,
+    schemas::{keywords::each, text::Shown},
+};
 
 /// The schema of the JSON form.
 pub const SCHEMA: &str = "sandbox-trace/diff/v1";
 
 /// What kind of privilege a change is about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "PrivilegeKind")]
 pub enum Kind {
     /// A system call, with any arguments or with those of the detail.
     Syscall,
@@ -93,7 +99,7 @@ impl fmt::Display for Kind {
 }
 
 /// How bad a new privilege can be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Risk {
     /// None: nothing is given.
@@ -123,7 +129,8 @@ impl Risk {
 }
 
 /// Where a recording shows that something is needed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Evidence {
     /// The executables that did it.
     pub by: BTreeSet<BytePath>,
@@ -136,30 +143,37 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ms: Option<u64>,
     /// The recordings that have it, by name; empty if it is not known.
+    #[schemars(with = "BTreeSet<Shown>")]
     pub runs: BTreeSet<String>,
     /// Of how many recordings.
     pub of: usize,
 }
 
 /// One difference. All text is safe to print: bytes of recorded names are escaped as recordings do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Change {
-    /// What kind of privilege.
+    /// What kind of privilege; docs/diff.md has them all.
     pub kind: Kind,
     /// What: `statx`, `/app/models/**`, `inet6 dgram`, `net_admin`. With `kind` and `access` it names the privilege,
     /// the same in every comparison.
+    #[schemars(with = "Shown")]
     pub what: String,
     /// Which access of it: the letters of a file rule, the arguments of a call; empty where there is but one.
+    #[schemars(with = "Shown")]
     pub access: String,
     /// What a reader should know beside it; may be empty.
+    #[schemars(with = "Shown")]
     pub detail: String,
-    /// How bad it can be. [`Risk::None`] in what is removed or cosmetic.
+    /// How bad it can be; `none` in what is removed or cosmetic.
     pub risk: Risk,
     /// Why.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(with = "Shown")]
     pub reason: String,
     /// The emitted file that it is in, where several are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Shown>")]
     pub file: Option<String>,
     /// Who needs it, as far as a recording was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,9 +184,10 @@ pub struct Change {
 }
 
 /// All differences, each list sorted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diff {
-    /// New privileges.
+    /// New privileges, the worst first.
+    #[schemars(transform = each(json!({ "required": ["reason"] })))]
     pub added: Vec<Change>,
     /// Privileges that are gone.
     pub removed: Vec<Change>,
@@ -180,6 +195,7 @@ pub struct Diff {
     pub cosmetic: Vec<Change>,
     /// What a reader should know of the comparison.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Shown>")]
     pub notes: Vec<String>,
 }
 

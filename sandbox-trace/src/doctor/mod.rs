@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::render::text;
@@ -30,7 +31,7 @@ pub const SCHEMA: &str = "sandbox-trace/doctor/v1";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// What a check found, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All is well.
@@ -42,9 +43,15 @@ pub enum Status {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(extend(
+    "if" = { "properties": { "status": { "const": "ok" } } },
+    "then" = { "properties": { "fix": { "type": "null" } } },
+    "else" = { "properties": { "fix": { "type": "string", "minLength": 1 } } },
+))]
 pub struct Check {
-    /// What scripts call it; never changes.
+    /// What scripts call it; never changes within version 1.
+    #[schemars(regex(pattern = "^[a-z0-9_.-]+$"))]
     pub id: String,
     /// What people call it.
     pub title: String,
@@ -54,17 +61,25 @@ pub struct Check {
     pub found: String,
     /// What sandbox-trace needs it for.
     pub why: &'static str,
-    /// What to do about it; absent when it is in order.
+    /// What to do about it; null when the status is `ok`, and only then.
     pub fix: Option<String>,
 }
 
 /// All checks, as `--json` prints them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(extend(
+    "if" = { "properties": { "can_record": { "const": true } } },
+    "then" = { "properties": { "checks": { "not": { "contains": { "properties": { "status": { "const": "missing" } } } } } } },
+    "else" = { "properties": { "checks": { "contains": { "properties": { "status": { "const": "missing" } } } } } },
+))]
 pub struct Report {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
-    /// Whether `record` works on this host.
+    /// Whether `record` works on this host: no check's status is `missing`.
     pub can_record: bool,
     /// Every check, in a fixed order.
+    #[schemars(length(min = 1))]
     pub checks: Vec<Check>,
 }
 

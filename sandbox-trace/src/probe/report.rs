@@ -1,12 +1,14 @@
 //! What a probe found, for people and for scripts.
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
-use super::confinement::Plan;
-use crate::{record::InForce, recording::BytePath};
+use super::confinement::{NAMESPACES, Plan};
+use crate::{record::InForce, recording::BytePath, schemas::keywords::each};
 
 /// Whether a boundary holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It holds.
@@ -18,63 +20,81 @@ pub enum Verdict {
 }
 
 /// One check and how it went.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Outcome {
     /// What scripts call it: `write:/etc`.
+    #[schemars(with = "BytePath")]
     pub id: String,
     /// What it is about.
+    #[schemars(length(min = 1))]
     pub title: String,
     /// What a hardened container answers.
+    #[schemars(length(min = 1))]
     pub expected: String,
     /// What this one answered.
+    #[schemars(length(min = 1))]
     pub seen: String,
     /// Whether the boundary holds.
     pub verdict: Verdict,
     /// Why it matters.
+    #[schemars(length(min = 1))]
     pub why: String,
 }
 
 /// How many boundaries hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Those that hold.
+    #[schemars(range(max = u32::MAX))]
     pub closed: usize,
     /// Those that don't.
+    #[schemars(range(max = u32::MAX))]
     pub open: usize,
     /// Those that could not be told.
+    #[schemars(range(max = u32::MAX))]
     pub unknown: usize,
 }
 
 /// The container, as far as a reader must know which it was.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Subject {
+    /// Its name.
     name: BytePath,
+    /// Its id.
     id: BytePath,
+    /// Who keeps it.
     runtime: BytePath,
+    /// Its first process, as the host numbers it.
     pid: u32,
 }
 
 /// What the checks ran under, found to be the container's own.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Confinement {
-    /// The `AppArmor` label; absent where the kernel has none.
+    /// The `AppArmor` label; null where the kernel has no `AppArmor`.
     apparmor: Option<BytePath>,
-    /// How many seccomp filters.
+    /// How many seccomp filters are in force.
+    #[schemars(range(max = u32::MAX))]
     seccomp_filters: usize,
+    /// Whether its processes can't gain privileges by executing files.
     no_new_privileges: bool,
-    /// User and group id, as the host has them.
+    /// The user, as the host numbers it.
     uid: u32,
+    /// The group, as the host numbers it.
     gid: u32,
     /// The namespaces that are not the host's.
+    #[schemars(extend("uniqueItems" = true))]
+    #[schemars(transform = each(json!({ "enum": NAMESPACES.map(|(name, _)| name) })))]
     namespaces: Vec<&'static str>,
-    /// How often it was found to be the same.
+    /// How many children were compared with the container's first process and found to be confined the same.
+    #[schemars(range(max = u32::MAX))]
     proven: usize,
     /// What differs on purpose, and what could not be taken on.
     differences: Vec<String>,
 }
 
 /// All that a probe found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Report {
     /// The container.
     pub container: Subject,

@@ -1,9 +1,6 @@
 //! New facts over time: when a training run stopped teaching. Pure.
 
-use crate::recording::Saturation;
-
-/// Most points; a longer run has coarser ones.
-const POINTS: usize = 64;
+use crate::recording::{SATURATION_POINTS as POINTS, Saturation};
 
 /// A kind of facts.
 #[derive(Debug, Clone, Copy)]

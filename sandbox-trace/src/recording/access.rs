@@ -1,8 +1,11 @@
 //! The letters of a file access.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+
+use crate::schemas::text;
 
 /// A set of file permissions, in AppArmor's vocabulary but finer where AppArmor's rules lump together.
 ///
@@ -139,6 +142,22 @@ impl std::str::FromStr for Access {
                 .map(|(_, bit)| set.union(*bit))
                 .ok_or_else(|| format!("{c:?} is not an access letter (one of rwacdsxmkl)"))
         })
+    }
+}
+
+impl JsonSchema for Access {
+    fn schema_name() -> Cow<'static, str> {
+        "Access".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Each at most once.
+        let letters: String = LETTERS.iter().flat_map(|(letter, _)| [*letter, '?']).collect();
+        text::of(
+            &format!("^{letters}$"),
+            "Accesses to a file, in this order: r read, w write, a write at the end only, c create, d delete, s change mode, \
+             owner or length, x execute, m map executable, k lock, l make a hard link.",
+        )
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
     path::Path,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+
+use crate::schemas::text;
 
 /// A byte string with the reversible text form described in the module.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +157,19 @@ impl From<&OsStr> for BytePath {
 impl From<&Path> for BytePath {
     fn from(path: &Path) -> Self {
         path.as_os_str().into()
+    }
+}
+
+impl JsonSchema for BytePath {
+    fn schema_name() -> Cow<'static, str> {
+        "Bytes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        text::of(
+            r"^(?:[^\\\u0000-\u001f\u007f-\u009f]|\\\\|\\x[0-9a-f]{2})*$",
+            r"A byte string: UTF-8 as it is, a backslash doubled, every other byte and every control character as \xNN.",
+        )
     }
 }
 

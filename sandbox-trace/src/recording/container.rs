@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::BytePath;
 
 /// A container's configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Container {
     /// Who keeps it: `docker`, `podman`, `cri-o`, `containerd`, `runc`, `crun`.
     pub runtime: String,
@@ -39,31 +40,37 @@ pub struct Container {
     pub rootless: Option<bool>,
     /// The program and arguments that it starts with, whoever they come from: entry point and command together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// How many of `command`'s first words are the entry point.
+    /// How many of `command`'s first words are the entry point; absent for none.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 1))]
     pub entrypoint_words: u32,
     /// The working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// The names of environment variables that were given beside the image's own.
+    /// The names of environment variables that were given beside the image's own; never their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub environment: Vec<String>,
     /// The user that was configured, as it was written. Absent for root where the image names none either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Groups beside the user's own, as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub groups: Vec<String>,
     /// `bridge`, `none`, `host`, `container:ID`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_mode: Option<String>,
     /// Ports of the container that the host forwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub ports: Vec<Port>,
     /// Namespaces other than the network's that are not the container's own: `pid`, `ipc`, `uts`, `user`, `cgroup` →
     /// `host`, `container:ID`, ….
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub namespaces: BTreeMap<String, String>,
     /// Whether it was started with all privileges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,27 +83,34 @@ pub struct Container {
     pub no_new_privileges: Option<bool>,
     /// Capabilities beyond the runtime's default, as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub capabilities_added: Vec<String>,
     /// Capabilities that were taken away, as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub capabilities_dropped: Vec<String>,
     /// The seccomp profile: `default` (the runtime's), `unconfined`, or `custom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["default", "unconfined", "custom"]))]
     pub seccomp: Option<String>,
     /// The AppArmor profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apparmor: Option<String>,
     /// Other security options, as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub security_options: Vec<String>,
     /// What was mounted into it, by `target`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub mounts: Vec<Mount>,
     /// Devices of the host that it was given: `HOST:CONTAINER:rwm`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub devices: Vec<String>,
     /// Kernel parameters of its namespaces.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub sysctls: BTreeMap<String, String>,
     /// Paths of `/proc` and `/sys` that are hidden; absent where the runtime doesn't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +120,7 @@ pub struct Container {
     pub readonly_paths: Option<Vec<String>>,
     /// How much of the machine it may use.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub limits: Limits,
     /// When it is started again: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +130,7 @@ pub struct Container {
     pub log_driver: Option<String>,
     /// The log driver's options: `max-size`, `max-file`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub log_options: BTreeMap<String, String>,
     /// How it is asked whether it is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,7 +147,7 @@ pub struct Container {
 }
 
 /// One mount.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// Where, in the container.
     pub target: BytePath,
@@ -142,17 +158,19 @@ pub struct Mount {
     #[serde(rename = "type")]
     pub kind: String,
     /// `ro` or `rw`.
+    #[schemars(extend("enum" = ["ro", "rw"]))]
     pub mode: String,
     /// The volume's name, for a named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
     /// The mount options, as they were written: `noexec`, `size=64m`, ….
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub options: Vec<String>,
 }
 
 /// A port of the container that the host forwards.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Port {
     /// The container's port.
     pub container: u16,
@@ -163,11 +181,12 @@ pub struct Port {
     pub host_ip: Option<String>,
     /// The host's port; absent where the runtime chooses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub host: Option<u16>,
 }
 
 /// How much of the machine a container may use; what is absent has no limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Memory, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,9 +212,10 @@ impl Limits {
 }
 
 /// How a container is asked whether it is well. What is absent is the runtime's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Healthcheck {
     /// As Docker writes it: `CMD` and words, `CMD-SHELL` and a line, or `NONE`.
+    #[schemars(length(min = 1))]
     pub test: Vec<String>,
     /// Time between two checks, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,25 +232,29 @@ pub struct Healthcheck {
 }
 
 /// What an image brings along.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageDefaults {
     /// The user, as it is written; absent for root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The entry point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub entrypoint: Vec<String>,
     /// The command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// The working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
     /// Places that get a volume where none is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub volumes: Vec<String>,
     /// Ports that the image says it listens on: `80/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub ports: Vec<String>,
     /// Its health check.
     #[serde(default, skip_serializing_if = "Option::is_none")]

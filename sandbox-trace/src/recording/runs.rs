@@ -3,19 +3,23 @@
 //! A set of runs is text in the file (`0-3,7`: positions in the list of runs), since as a list of numbers it would be
 //! longer than all else. A fact that every run has carries none.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, num::NonZeroU64, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Recording, Resources};
+use crate::schemas::text::{self, Sha256, Time};
 
 /// One of the runs that a merged recording is made of. What can only be added up over runs is kept of each run, so that a
 /// run that comes twice counts once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct MergedRun {
     /// When it started, RFC 3339 in UTC. The runs are in this order.
+    #[schemars(with = "Time")]
     pub started: String,
     /// SHA-256 of the recording's content, in hexadecimal: the same for the same recording, however the file is written.
+    #[schemars(with = "Sha256")]
     pub id: String,
     /// How long it took.
     pub duration_ms: u64,
@@ -29,9 +33,11 @@ pub struct MergedRun {
     pub complete: bool,
     /// What was lost; only what is not 0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, NonZeroU64>", extend("minProperties" = 1))]
     pub losses: BTreeMap<String, u64>,
     /// What it consumed, storage aside.
     #[serde(default)]
+    #[schemars(!default)]
     pub resources: Resources,
 }
 
@@ -174,6 +180,17 @@ impl FromStr for RunSet {
     }
 }
 
+impl JsonSchema for RunSet {
+    fn schema_name() -> Cow<'static, str> {
+        "RunSet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let description = "Runs of a merged recording, as positions in `runs`: 0-3,7.";
+        text::of(r"^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$", description)
+    }
+}
+
 impl Serialize for RunSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -182,7 +199,7 @@ impl Serialize for RunSet {
 
 impl<'de> Deserialize<'de> for RunSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(D::Error::custom)
     }
 }

@@ -1,5 +1,6 @@
 //! A user namespace's ids, and a recording's ids as its target saw them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Credential, Recording};
@@ -10,16 +11,18 @@ const OVERFLOW: u32 = 65534;
 const MAX_RANGES: usize = 340;
 
 /// How a user namespace numbers the initial one's users and groups.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserNamespace {
     /// Users.
+    #[schemars(length(min = 1))]
     pub uid_map: Vec<IdRange>,
     /// Groups.
+    #[schemars(length(min = 1))]
     pub gid_map: Vec<IdRange>,
 }
 
 /// `count` ids from `outside` on are called `inside` and so on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct IdRange {
     /// The first id, as the namespace numbers it.
     pub inside: u32,

@@ -7,6 +7,7 @@ use std::{
     path::{Component, Path},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -57,8 +58,9 @@ pub struct Locked {
 }
 
 /// What recordings were made on and of.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(!deny_unknown_fields)]
 pub struct Provenance {
     /// Kernels, as `uname -r` says them.
     pub kernels: BTreeSet<String>,

@@ -1,5 +1,6 @@
 //! What a refresh found, as scripts read it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{lock::Provenance, privilege::Privilege};
@@ -14,7 +15,7 @@ use crate::{
 pub const SCHEMA: &str = "sandbox-trace/refresh/v1";
 
 /// What it comes to; the first that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// What is committed is not what was written last.
@@ -47,31 +48,32 @@ impl Verdict {
 }
 
 /// What was found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Outcome {
-    /// [`SCHEMA`].
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// The workload's name.
     pub workload: String,
     /// Its folder, as it was named.
     pub folder: String,
-    /// What it comes to.
+    /// What it comes to: the first that holds, in this order.
     pub verdict: Verdict,
     /// Whether the folder was changed.
     pub written: bool,
-    /// How many runs the kept recording would be made of.
+    /// How many runs the kept recording would be made of; 0 where it was not made.
     pub runs: u32,
-    /// New privileges, those that nobody approved first.
+    /// New privileges, each once whatever files give it; those that nobody approved first.
     pub added: Vec<Privilege>,
     /// Privileges that are gone.
     pub removed: Vec<Change>,
-    /// Files that are not as they were written.
+    /// Files that are not as they were written; then nothing else was looked at.
     pub tampered: Vec<Tampered>,
     /// How many facts were replayed.
     pub checked: Checked,
-    /// What would be blocked.
+    /// Needed and denied, sorted.
     pub blocked: Vec<Blocked>,
-    /// What can't be decided.
+    /// Facts that can't be decided, sorted.
     pub unproven: Vec<Unproven>,
     /// What became of the attacks.
     pub attacks: Judged,
@@ -79,7 +81,7 @@ pub struct Outcome {
     pub width: Widths,
     /// Limits that move.
     pub limits: Vec<Limit>,
-    /// What the new recordings were made on.
+    /// What the new recordings were made on and of.
     pub recorded: Provenance,
     /// What of that is another than last time, in sentences.
     pub moved: Vec<String>,
@@ -87,13 +89,13 @@ pub struct Outcome {
     pub files: Vec<FileState>,
     /// What a person should know, in sentences.
     pub notes: Vec<String>,
-    /// The entries of `workload.toml` that would approve what nobody approved.
+    /// The entries of `workload.toml` that would approve what nobody approved; absent where there is nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub to_approve: String,
 }
 
 /// A file that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Tampered {
     /// Its name.
     pub file: String,
@@ -102,18 +104,18 @@ pub struct Tampered {
 }
 
 /// How much profiles admit.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Widths {
-    /// Those that are committed.
+    /// The committed ones: what `width --json` prints, without its schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Width>,
-    /// Those that would be.
+    /// The new ones: what `width --json` prints, without its schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Width>,
 }
 
 /// A limit that moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Limit {
     /// Of what.
     pub name: String,
@@ -126,7 +128,7 @@ pub struct Limit {
 }
 
 /// A file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileState {
     /// Its name.
     pub name: String,
@@ -135,7 +137,7 @@ pub struct FileState {
 }
 
 /// What becomes of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is not there yet.

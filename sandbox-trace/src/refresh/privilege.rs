@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{date::Date, workload::Approval};
@@ -9,16 +10,17 @@ use crate::{
     diff::{About, Change, Cube, Evidence, Kind, Risk},
     linux,
     recording::printable,
+    schemas::text::Day,
 };
 
 /// A new privilege.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Privilege {
     /// What kind.
     pub kind: Kind,
     /// What.
     pub what: String,
-    /// Which access of it; may be empty.
+    /// Which access of it; empty where there is but one.
     pub access: String,
     /// What a reader should know beside it; may be empty.
     pub detail: String,
@@ -37,13 +39,14 @@ pub struct Privilege {
 }
 
 /// An approval in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Approved {
     /// Who said so.
     pub by: String,
     /// Why.
     pub reason: String,
     /// Until when.
+    #[schemars(with = "Day")]
     pub expires: String,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Kind;
@@ -13,11 +14,11 @@ use crate::{
 };
 
 /// What the second run did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Live {
-    /// How it ended: the exit code, or 128 + signal. Absent if it had not ended.
+    /// How it ended: the exit code, or 128 + signal. Null if it had not ended.
     pub exit_code: Option<i32>,
-    /// How the recorded run ended. Absent if the recordings don't say.
+    /// How the recorded run ended. Null if the recordings don't say.
     pub expected_exit_code: Option<i32>,
     /// Whether all that was denied is known.
     pub complete: bool,
@@ -35,7 +36,7 @@ pub struct Live {
 }
 
 /// Something that was denied.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Denied {
     /// By what, and what kind of fact it is.
     pub kind: Kind,
@@ -63,9 +64,10 @@ impl Denied {
 }
 
 /// Something that only the recorded runs did.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Missing {
-    /// `syscall`, `file`, `network`, `executable`.
+    /// What kind of fact.
+    #[schemars(extend("enum" = ["syscall", "file", "network", "executable"]))]
     pub kind: &'static str,
     /// What.
     pub what: String,

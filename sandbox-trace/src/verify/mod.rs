@@ -10,11 +10,13 @@ pub mod filters;
 pub mod live;
 pub mod seccomp;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What kind of fact a verdict is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "FactKind")]
 pub enum Kind {
     /// A system call against the seccomp filter.
     Seccomp,
@@ -27,7 +29,7 @@ pub enum Kind {
 }
 
 /// A needed fact that the files would block.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Blocked {
     /// What kind of fact.
     pub kind: Kind,
@@ -40,7 +42,7 @@ pub struct Blocked {
 }
 
 /// A needed fact for which the recording does not hold enough to tell.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Unproven {
     /// What kind of fact.
     pub kind: Kind,
@@ -64,13 +66,13 @@ pub struct Verdicts {
 }
 
 /// Counts of replayed facts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Checked {
     /// System call tuples through the compiled filter.
     pub seccomp: u64,
-    /// Paths through the compiled DFA.
+    /// Paths through the compiled automaton.
     pub files: u64,
-    /// Family and type pairs through the compiled DFA.
+    /// Socket families and types through the compiled automaton.
     pub network: u64,
     /// Capabilities.
     pub capabilities: u64,

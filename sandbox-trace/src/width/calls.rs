@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     error::Result,
     requirements::Requirements,
+    schemas::keywords::keys,
     seccomp::{
         arch::Arch,
         bpf::{Action, Call, Outcome},
@@ -20,23 +22,24 @@ use crate::{
 pub const DOCKER_DEFAULT: usize = 301;
 
 /// The system calls of x86-64.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Syscalls {
     /// How many the filter lets through, with any arguments or with some.
     pub allowed: usize,
-    /// How many the recordings made; absent without recordings.
+    /// How many the recordings made; null without recordings.
     pub used: Option<usize>,
     /// How many Docker's default profile lets through.
     pub docker_default: usize,
-    /// How many there are.
+    /// How many there are, as far as this version knows.
     pub of: usize,
-    /// Those that are allowed with some arguments only.
+    /// Those that are allowed with some arguments only; among the allowed ones.
     pub limited_by_arguments: Vec<&'static str>,
     /// Those that a tracer or supervisor decides about: not among the allowed ones.
     pub supervised: Vec<&'static str>,
-    /// Those that are allowed and that no recording made; absent without recordings.
+    /// Those that are allowed and that no recording made; null without recordings.
     pub unused: Option<Vec<&'static str>>,
-    /// Calls that the filter lets through by other doors of the same kernel (`i386`, `x32`).
+    /// Calls that the filter lets through by other doors of the same kernel; without those that it lets none through.
+    #[schemars(transform = keys([Arch::I386, Arch::X32].map(Arch::name)))]
     pub other_architectures: BTreeMap<&'static str, usize>,
 }
 

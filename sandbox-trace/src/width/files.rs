@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -34,7 +35,7 @@ const WRITES: Access =
     Access::WRITE.union(Access::APPEND).union(Access::CREATE).union(Access::DELETE).union(Access::SETATTR);
 
 /// How many of one kind there are, and how many of them may be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Readable; of directories: their names may be listed.
     pub readable: u64,
@@ -46,7 +47,7 @@ pub struct Counts {
 
 /// What a profile admits of a root file system. A file counts if any process under the profile, its owner's or not,
 /// gets the permission from AppArmor.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Files {
     /// Regular files that may be read.
     pub readable: u64,
@@ -58,13 +59,15 @@ pub struct Files {
     pub of: u64,
     /// Of the above: those that only their owner gets.
     pub owner_only: OwnerOnly,
-    /// What the recordings used of the regular files that are there; absent without recordings.
+    /// What the recordings used of the regular files that are there; null without recordings.
     pub used: Option<Used>,
     /// Files that may be both written and executed: what an attacker looks for.
     pub writable_and_executable: u64,
-    /// The first of them.
+    /// The first of them, by path.
+    #[schemars(length(max = LISTED))]
     pub writable_and_executable_paths: Vec<BytePath>,
     /// The directories with the most files that may be read and that no recording read, most first.
+    #[schemars(length(max = LISTED))]
     pub widest: Vec<Widest>,
     /// Directories.
     pub directories: Counts,
@@ -75,13 +78,14 @@ pub struct Files {
     /// How many directories could not be read: what is in them was not counted.
     pub unread_count: u64,
     /// The first of them, with the reason.
+    #[schemars(length(max = LISTED))]
     pub unread: Vec<Unread>,
     /// The kernel's own file systems that are mounted in the tree, which were left out.
     pub left_out: Vec<BytePath>,
 }
 
 /// Files that a rule with `owner` alone admits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OwnerOnly {
     /// Readable by their owner only.
     pub readable: u64,
@@ -92,7 +96,7 @@ pub struct OwnerOnly {
 }
 
 /// What recordings used of what is there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Used {
     /// Files that were read.
     pub read: u64,
@@ -105,7 +109,7 @@ pub struct Used {
 }
 
 /// A directory with its files that may be read and were not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Widest {
     /// The directory.
     pub path: BytePath,
@@ -114,7 +118,7 @@ pub struct Widest {
 }
 
 /// A directory that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unread {
     /// The directory.
     pub path: BytePath,
@@ -123,22 +127,22 @@ pub struct Unread {
 }
 
 /// Kinds of sockets: pairs of an address family and a type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Network {
     /// How many pairs the profile admits.
     pub allowed: usize,
-    /// How many the recordings used; absent without recordings.
+    /// How many the recordings used; null without recordings.
     pub used: Option<usize>,
     /// How many there are.
     pub of: usize,
 }
 
 /// Capabilities.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Capabilities {
     /// Those that the profile admits.
     pub allowed: Vec<&'static str>,
-    /// Those that the recordings needed; absent without recordings.
+    /// Those that the recordings needed; null without recordings.
     pub used: Option<Vec<&'static str>>,
     /// How many there are.
     pub of: usize,

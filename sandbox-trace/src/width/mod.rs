@@ -10,6 +10,7 @@ mod tree;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::{
@@ -40,7 +41,7 @@ pub struct Question<'a> {
 }
 
 /// What profiles admit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Width {
     /// Regular files, directories and the rest of the root file system.
     #[serde(skip_serializing_if = "Option::is_none")]

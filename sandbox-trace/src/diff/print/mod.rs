@@ -7,6 +7,7 @@ mod sarif;
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,9 +18,14 @@ use crate::output::{counted, grouped};
 /// Of what gives nothing new, more is not shown to people.
 const SHOWN: usize = 40;
 
-#[derive(Serialize)]
-struct Json<'a> {
+/// The differences as scripts read them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub(crate) struct Json<'a> {
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
+    /// Whether `added` has anything in it.
     widened: bool,
     #[serde(flatten)]
     diff: &'a Diff,

@@ -8,5 +8,5 @@ mod read;
 pub use self::{
     join::{How, Step, enter_files, take_on},
     prove::{differences, filters_differ, rlimits_that_differ},
-    read::{Plan, Process},
+    read::{NAMESPACES, Plan, Process},
 };

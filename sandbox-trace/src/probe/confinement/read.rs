@@ -75,7 +75,7 @@ const CLONE_NEWTIME: i32 = 0x80;
 
 /// The namespaces in the order in which they are entered: the user namespace last, because all others can be entered
 /// from outside of it, and not all from inside.
-const NAMESPACES: [(&str, i32); 8] = [
+pub const NAMESPACES: [(&str, i32); 8] = [
     ("pid", libc::CLONE_NEWPID),
     ("cgroup", libc::CLONE_NEWCGROUP),
     ("ipc", libc::CLONE_NEWIPC),

@@ -3,22 +3,26 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{each_fact, executables, whole};
-use crate::recording::{ExecutableIndex, FileAccess, Recording, RunSet};
+use crate::recording::{Access, ExecutableIndex, FileAccess, Recording, RunSet};
 
 /// The schema of [`Stale`] as JSON.
 const SCHEMA: &str = "sandbox-trace/stale/v1";
 
 /// What recent runs no longer needed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Stale {
-    /// Always `sandbox-trace/stale/v1`.
+    /// The format and its version.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// How many runs there are.
+    #[schemars(range(min = 1))]
     pub runs: u32,
     /// How many of them are recent.
+    #[schemars(range(min = 1))]
     pub recent: u32,
     /// When the first of the recent ones started; absent where every run is recent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,16 +32,19 @@ pub struct Stale {
 }
 
 /// A fact that no recent run has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StaleFact {
-    /// `syscall`, `argument`, `file`, `network`, `capability`, `credential`.
+    /// What kind of fact.
+    #[schemars(extend("enum" = ["syscall", "argument", "file", "network", "capability", "credential"]))]
     pub kind: &'static str,
     /// What it is, safe to print.
     pub what: String,
     /// The letters that are no longer needed, for a file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Access>")]
     pub access: Option<String>,
     /// How many runs had it.
+    #[schemars(range(min = 1))]
     pub seen_in: u64,
     /// The first run that had it.
     pub first: RunName,
@@ -48,11 +55,11 @@ pub struct StaleFact {
 }
 
 /// Which run it was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RunName {
-    /// As in [`crate::recording::MergedRun`].
+    /// SHA-256 of the recording's content, in hexadecimal.
     pub id: String,
-    /// As in [`crate::recording::MergedRun`].
+    /// When it started, RFC 3339 in UTC.
     pub started: String,
 }
 

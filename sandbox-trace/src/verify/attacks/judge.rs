@@ -1,6 +1,7 @@
 //! Whether files deny attacks. A step fails if any of the files stops it, for all of them are in force together; a
 //! step that no file could stop is one that succeeds.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Attack, Step};
@@ -33,25 +34,27 @@ pub struct Files<'a> {
     pub capabilities: Option<&'a Capabilities>,
 }
 
-/// What was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// What became of the attacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Attacks")]
 pub struct Judged {
-    /// How many attacks the files were asked about.
+    /// How many attacks the files were asked about: the sum of `denied` and the lengths of `open` and `unproven`.
     pub checked: u64,
     /// How many of them are denied.
     pub denied: u64,
-    /// Those that are possible.
+    /// Those that are possible, in the order of the list.
     pub open: Vec<Open>,
-    /// Those of which it can't be told.
+    /// Those of which it can't be told; `why` says what is missing.
     pub unproven: Vec<Named>,
-    /// Those that are possible, and that no file of this kind can be blamed for. Not counted.
+    /// Those that are possible, and that no file of this kind can be blamed for. Not counted. `why` says what
+    /// else helps.
     pub noted: Vec<Named>,
     /// Those that only a kind of file that was not given could deny. Not counted.
     pub not_asked: Vec<String>,
 }
 
 /// An attack that is possible.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Open {
     /// Its name.
     pub name: String,
@@ -62,7 +65,7 @@ pub struct Open {
 }
 
 /// An attack, and what is to be said of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Named {
     /// Its name.
     pub name: String,

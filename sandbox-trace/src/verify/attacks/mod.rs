@@ -4,9 +4,11 @@
 //! `docs/verify.md` and `docs/schemas/attacks-v1.json`.
 
 mod judge;
+mod steps;
 
 use std::{collections::BTreeMap, path::Path};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::judge::{Files, Judged, Named, Open, judge};
@@ -15,6 +17,7 @@ use crate::{
     error::{Error, Result},
     linux,
     recording::{Access, printable},
+    schemas::text::ArgumentPosition,
     seccomp::arch::Arch,
 };
 
@@ -88,50 +91,83 @@ pub enum Step {
     },
 }
 
-#[derive(Deserialize)]
+/// A list as it is written.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawList {
+pub(crate) struct RawList {
+    /// The format and its version.
     #[serde(rename = "schema")]
+    #[schemars(extend("const" = SCHEMA))]
     _schema: String,
+    /// The attacks.
+    #[schemars(length(min = 1))]
     attacks: Vec<RawAttack>,
 }
 
-#[derive(Deserialize)]
+/// Something that must not be possible.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Attack")]
 struct RawAttack {
+    /// What it is called.
     name: String,
+    /// What it is dangerous for.
     why: String,
+    /// The ways to do it, any of which is enough; each has steps, all of which are needed.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
     ways: Vec<Vec<RawStep>>,
+    /// Why files that don't deny it are not at fault: it is then noted, and not counted.
     note: Option<String>,
 }
 
-/// A step as it is written: the first of the keys says what it is.
-#[derive(Deserialize)]
+/// One thing that an attacker does: a `call`, or what is done to a `file`, with a `capability`, a `socket`, a `mount` or by an
+/// `umount`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Step", transform = steps::by_kind)]
 struct RawStep {
+    /// A system call, by name.
     call: Option<String>,
+    /// The arguments that make it an attack, by position; those that are not there may be anything.
+    #[schemars(with = "Option<BTreeMap<ArgumentPosition, Number>>")]
     args: Option<BTreeMap<u8, Number>>,
+    /// On one architecture alone. Without it: on any that the kernel serves.
+    #[schemars(extend("enum" = Arch::ALL.map(Arch::name)))]
     arch: Option<String>,
+    /// A file's path, as the container sees it.
+    #[schemars(regex(pattern = "^/"))]
     file: Option<String>,
+    /// What is done with it, as letters.
+    #[schemars(regex(pattern = "^[rwacdsxmk]+$"))]
     access: Option<String>,
+    /// A capability's name.
     capability: Option<String>,
+    /// Whether it comes with a new user namespace, and so does not depend on what the container was given.
     in_user_namespace: Option<bool>,
+    /// A socket's address family, by name.
     socket: Option<String>,
+    /// A socket's type; `stream` if there is none.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = linux::socket_types().filter_map(linux::socket_type).collect::<Vec<_>>()))]
     socket_type: Option<String>,
+    /// Where something is mounted.
     mount: Option<String>,
+    /// What is mounted.
     source: Option<String>,
+    /// The type of the file system.
     fstype: Option<String>,
+    /// How: the sum of `MS_*`.
     flags: Option<u32>,
+    /// Where something is unmounted.
     umount: Option<String>,
 }
 
-/// JSON has no hexadecimal numbers, and flags can't be read without.
-#[derive(Deserialize)]
+/// A number, or one in hexadecimal as text: JSON has none, and flags can't be read without.
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Number {
     Plain(u64),
-    Text(String),
+    Text(#[schemars(regex(pattern = "^0x[0-9a-fA-F]{1,16}$"))] String),
 }
 
 /// The built-in list.
