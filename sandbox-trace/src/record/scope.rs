@@ -65,6 +65,12 @@ impl Scope {
         self.cgroups.iter().flat_map(Cgroup::processes).collect()
     }
 
+    /// How many threads their processes have.
+    pub fn threads(&self) -> u64 {
+        let of = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64;
+        self.processes().into_iter().map(of).sum()
+    }
+
     /// What they use together. `meters` are the first one's, for a host that keeps its accounts elsewhere.
     pub fn usage(&self, meters: &Meters) -> Usage {
         let others = Meters::default();

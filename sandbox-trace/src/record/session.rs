@@ -411,7 +411,7 @@ impl<'a> Session<'a> {
         let peak = |a: Option<u64>, b: Option<u64>| a.max(b);
         self.resources.memory_peak_bytes = peak(self.resources.memory_peak_bytes, usage.memory_peak);
         // Not every hierarchy has a pids controller; the threads themselves can always be counted.
-        let pids = usage.pids.unwrap_or_else(|| threads(&self.scope));
+        let pids = usage.pids.unwrap_or_else(|| self.scope.threads());
         self.resources.pids_peak = peak(self.resources.pids_peak, Some(pids));
         self.resources.cpu_usec = peak(self.resources.cpu_usec, usage.cpu_usec);
         if let Some(cpu) = usage.cpu_usec {
@@ -590,12 +590,4 @@ fn user_namespace(pid: u32) -> Option<UserNamespace> {
     }
     let map = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
     UserNamespace::parse(&map("uid_map")?, &map("gid_map")?)
-}
-
-fn threads(scope: &Scope) -> u64 {
-    scope
-        .processes()
-        .into_iter()
-        .map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64)
-        .sum()
 }
