@@ -12,6 +12,11 @@ const COMPANIONS: &[(&[&str], &[&str], &str)] = &[
         "shells wait for a child that still runs by waiting for its signal",
     ),
     (
+        &["wait4", "waitid"],
+        &["clock_nanosleep"],
+        "who waits for a child with a time limit (CPython's subprocess) sleeps between two looks if it still runs",
+    ),
+    (
         &["brk", "mmap"],
         &["brk", "madvise", "mmap", "mremap", "munmap"],
         "an allocator takes, grows and gives back memory by the size of what it holds",
